@@ -8,9 +8,12 @@ use celeriac::protocol::Value;
 use serde_json::json;
 
 pub(crate) fn tasks() -> Vec<TaskDefinition> {
-    tasks![add, concat, echo, greet, length, fail, flaky, exhausted, ignored, collect, on_error, double, describe]
-        .into_iter()
-        .collect()
+    tasks![
+        add, concat, echo, greet, length, fail, flaky, exhausted, given_up, ignored, collect, on_error, rest, double,
+        describe
+    ]
+    .into_iter()
+    .collect()
 }
 
 #[task(name = "rust.add")]
@@ -56,6 +59,19 @@ async fn flaky(ctx: TaskContext, times: u32, #[default] countdown: u64) -> TaskR
 #[task(name = "rust.exhausted", max_retries = 1)]
 async fn exhausted(ctx: TaskContext, #[default] countdown: u64) -> TaskResult<()> {
     Err(TaskError::retry_in(Duration::from_secs(countdown), format!("attempt {}", ctx.attempt())))
+}
+
+/// Retries without saying why.
+#[task(name = "rust.given_up", max_retries = 1)]
+async fn given_up(#[default] countdown: u64) -> TaskResult<()> {
+    Err(TaskError::retry_in(Duration::from_secs(countdown), ""))
+}
+
+/// Takes its time.
+#[task(name = "rust.rest")]
+async fn rest(seconds: u64) -> TaskResult<u64> {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    Ok(seconds)
 }
 
 #[task(name = "rust.ignored", ignore_result = true)]

@@ -2,6 +2,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the tables that these tests are run for")]
 
+mod answers;
 mod arbitrary;
 mod golden;
 mod harness;

@@ -46,6 +46,12 @@ impl RevokeReason {
 /// Celery's exception for a revoked task.
 const REVOKED: &str = "TaskRevokedError";
 
+/// Celery's exception for a retry.
+const RETRY: &str = "Retry";
+
+/// billiard's exception for a hard time limit.
+const TIME_LIMIT: &str = "TimeLimitExceeded";
+
 impl Failure {
     /// Returns the error of a revoked task.
     pub fn revoked(reason: RevokeReason) -> Self {
@@ -64,13 +70,24 @@ impl Failure {
         Self::new("Ignore", "")
     }
 
+    /// Returns the request of a task for another attempt. It is not an error: Celery stores none.
+    #[doc(hidden)]
+    pub fn retry(reason: impl Into<String>) -> Self {
+        Self::new(RETRY, reason)
+    }
+
+    /// Returns `true` if this is the request of a task for another attempt.
+    pub(crate) fn asks_for_retry(&self) -> bool {
+        self.kind == RETRY && self.module.is_none()
+    }
+
     /// Returns the error as Python would print it.
     #[doc(hidden)]
     pub fn python_repr(&self) -> String {
         let (kind, _) = self.python_class();
-        match self.message.is_empty() {
-            true => format!("{kind}()"),
-            false => format!("{kind}({})", repr_value(&self.message.as_str().into())),
+        match self.python_argument() {
+            None => format!("{kind}()"),
+            Some(argument) => format!("{kind}({})", repr_value(&argument)),
         }
     }
 
@@ -83,10 +100,9 @@ impl Failure {
     /// `exc_message`, `exc_module`.
     pub fn to_exception(&self) -> Value {
         let (kind, module) = self.python_class();
-        let args = if self.message.is_empty() { Vec::new() } else { vec![Value::from(self.message.as_str())] };
         let entries = [
             ("exc_type".to_owned(), kind.into()),
-            ("exc_message".to_owned(), Value::List(args)),
+            ("exc_message".to_owned(), Value::List(self.python_argument().into_iter().collect())),
             ("exc_module".to_owned(), module.into()),
         ];
         Value::Map(entries.into())
@@ -116,6 +132,23 @@ impl Failure {
         Self { module, ..Self::new(kind, message) }
     }
 
+    /// Returns the argument of the exception in Python: the message, or the number of seconds of a
+    /// time limit.
+    fn python_argument(&self) -> Option<Value> {
+        if self.message.is_empty() {
+            return None;
+        }
+        let message = self.message.as_str();
+        let number = match self.python_class() {
+            (TIME_LIMIT, "billiard.exceptions") => {
+                let float = || message.parse().ok().filter(|limit: &f64| limit.is_finite()).map(Value::Float);
+                message.parse().ok().map(Value::Int).or_else(float)
+            }
+            _ => None,
+        };
+        Some(number.unwrap_or_else(|| message.into()))
+    }
+
     /// Returns the class that Python looks up. If it does not exist, Python creates one of that
     /// name.
     fn python_class(&self) -> (&str, &str) {
@@ -128,7 +161,7 @@ impl Failure {
             "NotRegistered" | "TaskRevokedError" | "MaxRetriesExceededError" | "Reject" | "ChordError" | "Ignore" => {
                 (kind, "celery.exceptions")
             }
-            "TimeLimitExceeded" | "SoftTimeLimitExceeded" | "WorkerLostError" => (kind, "billiard.exceptions"),
+            TIME_LIMIT | "SoftTimeLimitExceeded" | "WorkerLostError" => (kind, "billiard.exceptions"),
             _ if BUILTINS.contains(&kind) => (kind, "builtins"),
             _ => (kind, "celeriac"),
         }
@@ -305,6 +338,13 @@ mod tests {
             assert_eq!(shown, (Some(exc_type), Some(module)), "{kind}");
             assert_eq!(written["exc_message"], Value::List(vec!["x".into()]));
         }
+        for (message, argument) in [("30", Value::Int(30)), ("0.5", Value::Float(0.5)), ("soon", "soon".into())] {
+            let Value::Map(written) = Failure::new("TimeLimitExceeded", message).to_exception() else {
+                panic!("no map")
+            };
+            assert_eq!(written["exc_message"], Value::List(vec![argument]));
+        }
+        assert_eq!(Failure::new("TimeLimitExceeded", "30").python_repr(), "TimeLimitExceeded(30)");
         let empty = Failure::new("SoftTimeLimitExceeded", "").to_exception();
         let expected =
             r#"{"exc_type": "SoftTimeLimitExceeded", "exc_message": [], "exc_module": "billiard.exceptions"}"#;

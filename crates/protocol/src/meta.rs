@@ -33,6 +33,7 @@ impl ResultMeta {
     /// Returns the meta in Celery's format.
     pub fn to_value(&self) -> Value {
         let (result, trace) = match &self.failure {
+            Some(failure) if failure.asks_for_retry() => (Value::Null, failure.trace.clone()),
             Some(failure) => (failure.to_exception(), failure.trace.clone()),
             None => (self.result.clone(), None),
         };
@@ -68,6 +69,9 @@ impl ResultMeta {
         let result = meta.swap_remove("result").unwrap_or_default();
         let trace = optional(&mut meta, "traceback");
         let (result, failure) = match has_exception(&status) {
+            true if status == "RETRY" && result.is_null() => {
+                (Value::Null, Some(Failure { trace, ..Failure::retry("") }))
+            }
             true => (Value::Null, Some(Failure { trace, ..Failure::from_exception(result) })),
             false => (result, None),
         };
@@ -207,6 +211,17 @@ mod tests {
         };
         let expected = r#"{"status":"RETRY","result":{"exc_type":"Busy","exc_message":["later"],"exc_module":"celeriac"},"traceback":null,"children":[],"date_done":null,"task_id":"t"}"#;
         assert_eq!(serde_json::to_string(&meta.to_value()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_retry_without_a_cause_has_no_exception() {
+        let text = r#"{"status":"RETRY","result":null,"traceback":"Traceback …","children":[],"date_done":null,"task_id":"t"}"#;
+        let meta = read(text).unwrap();
+        let failure = Failure { trace: Some("Traceback …".to_owned()), ..Failure::retry("") };
+        assert_eq!((meta.state(), &meta.failure), (TaskState::Retry, &Some(failure)));
+        assert_eq!(serde_json::to_string(&meta.to_value()).unwrap(), text);
+        let asked = ResultMeta { failure: Some(Failure::retry("the shop is closed")), ..meta };
+        assert_eq!(asked.to_value(), serde_json::from_str(&text.replace(r#""Traceback …""#, "null")).unwrap());
     }
 
     #[test]

@@ -20,11 +20,12 @@
 //! `outcome` (records an outcome, and finds the delivery that sends its follow-ups), `body`
 //! (decodes a body when there is memory for it), `refused` (ends an attempt that broker or store
 //! cannot accept), `embed` and `follow_up` (the tasks and replies that follow from an outcome, and
-//! the body of a chord), `joins` (the chords in the store), and `dead_letter`, `resend`, `reply`
+//! the body of a chord), `children` (their ids, for the reply), `joins` (the chords in the store), and `dead_letter`, `resend`, `reply`
 //! and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;
 pub(crate) mod body;
+pub(crate) mod children;
 pub(crate) mod complete;
 pub(crate) mod crash;
 pub(crate) mod dead_letter;
@@ -70,6 +71,7 @@ use celeriac_telemetry::events::worker::task::TaskInterrupted;
 use celeriac_telemetry::trace::ProcessSpan;
 use jiff::Timestamp;
 
+use crate::attempt::children::Children;
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
 use crate::memory::ReservedMemory;
 use crate::runtime::WorkerRuntime;
@@ -186,9 +188,10 @@ impl Attempt<'_> {
         is_void || self.received.place() != MessagePlace::Held
     }
 
-    /// Returns the ids of the tasks that this one has sent.
-    pub(crate) fn children(&self) -> Vec<String> {
-        self.received.client.get().and_then(|client| client.lineage()).map(|own| own.children()).unwrap_or_default()
+    /// Returns the tasks that this one has sent.
+    pub(crate) fn children(&self) -> Children {
+        let ids = self.received.client.get().and_then(|client| client.lineage()).map(|own| own.children());
+        Children::of_tasks(ids.unwrap_or_default())
     }
 
     /// Frees the slot for the next task, because the remaining steps only wait.

@@ -16,7 +16,7 @@ use celeriac_telemetry::events::worker::task::{TaskFailed, TaskRetried, TaskSucc
 use jiff::Timestamp;
 
 use crate::attempt::decide::{Decision, retry_until};
-use crate::attempt::follow_up::{FollowUpMode, after_failure, after_success, arrive, reply_failure};
+use crate::attempt::follow_up::{FollowUpMode, after_failure, after_success, arrive, reply_retry};
 use crate::attempt::outcome::{dead_letter_and_record, record_failure, record_outcome};
 use crate::attempt::resend::{next_attempt, send_next_attempt};
 use crate::attempt::row::RowDetails;
@@ -98,7 +98,7 @@ async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration,
     attempt.span.emit(&TaskRetried { task, id, attempt: number, kind, error: &error, retry_in: wait });
     send_next_attempt(attempt, next, due, Some(&failure)).await?;
     // The next attempt sends a reply too, so a reply that fails here is not repeated.
-    let _ = reply_failure(attempt, TaskState::Retry, &failure).await;
+    let _ = reply_retry(attempt, &failure).await;
     Ok(Processed::failed(Disposition::Done, TaskState::Retry, failure))
 }
 

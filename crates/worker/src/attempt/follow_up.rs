@@ -55,14 +55,16 @@ pub(crate) async fn after_success(attempt: &Attempt<'_>, text: &str, mode: Follo
     let mut children = attempt.children();
     let sent = match FollowUps::after_success(attempt, &attempt.embed, &result) {
         Ok(follow_ups) => match mode {
-            FollowUpMode::InOutbox => follow_ups.into_ids().map_err(|error| NotSent::Impossible(error.to_string())),
+            FollowUpMode::InOutbox => {
+                follow_ups.into_children().map_err(|error| NotSent::Impossible(error.to_string()))
+            }
             FollowUpMode::First | FollowUpMode::Repeated => follow_ups.send(mode == FollowUpMode::Repeated).await,
         },
         Err(error) => Err(NotSent::Impossible(error.to_string())),
     };
     let sent = match sent {
-        Ok(ids) => {
-            children.extend(ids);
+        Ok(sent) => {
+            children.append(sent);
             Disposition::Done
         }
         Err(unsent) => keep_unsent(attempt, unsent).await,
@@ -118,7 +120,15 @@ pub(crate) async fn after_revoked(attempt: &Attempt<'_>, failure: &Failure) -> D
     }
 }
 
-/// Replies that the task failed, was revoked, or is tried again.
+/// Replies that the task is tried again. As in Celery, the next attempt is its child.
+pub(crate) async fn reply_retry(attempt: &Attempt<'_>, failure: &Failure) -> Disposition {
+    let mut children = attempt.children();
+    children.add_task(attempt.headers().id.clone());
+    reply_if_awaited(attempt, &TaskReply { state: TaskState::Retry, result: None, failure: Some(failure), children })
+        .await
+}
+
+/// Replies that the task failed or was revoked.
 pub(crate) async fn reply_failure(attempt: &Attempt<'_>, state: TaskState, failure: &Failure) -> Disposition {
     let content = TaskReply { state, result: None, failure: Some(failure), children: attempt.children() };
     reply_if_awaited(attempt, &content).await

@@ -15,6 +15,7 @@ use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{ReplyDropped, ReplyNotSent, TaskAwaitsBroker};
 
 use crate::attempt::Attempt;
+use crate::attempt::children::Children;
 use crate::attempt::publish::{BACKOFF, PublishFailure};
 
 /// The content of a reply.
@@ -25,7 +26,7 @@ pub(crate) struct TaskReply<'a> {
     pub(crate) result: Option<&'a Value>,
     pub(crate) failure: Option<&'a Failure>,
     /// The tasks that this one has sent, and its follow-ups.
-    pub(crate) children: Vec<String>,
+    pub(crate) children: Children,
 }
 
 /// A reply to a queue that is not on the list of allowed ones.
@@ -58,7 +59,7 @@ pub(crate) async fn reply_for_step(
     state: TaskState,
     failure: &Failure,
 ) -> Result<(), PublishFailure> {
-    let reply = TaskReply { state, result: None, failure: Some(failure), children: Vec::new() };
+    let reply = TaskReply { state, result: None, failure: Some(failure), children: Children::default() };
     send_reply(attempt, task, reply_to, id, meta(&attempt.runtime.clock, id, &reply, None, None)).await
 }
 
@@ -69,16 +70,12 @@ fn meta(
     parent_id: Option<String>,
     group_id: Option<String>,
 ) -> ResultMeta {
-    let tuple = |id: &String| {
-        let result = Value::List(vec![Value::from(id.as_str()), Value::Null]);
-        Value::List(vec![result, Value::Null])
-    };
     ResultMeta {
         task_id: id.to_owned(),
         status: reply.state.as_str().to_owned(),
         result: reply.result.cloned().unwrap_or_default(),
         failure: reply.failure.cloned(),
-        children: Value::List(reply.children.iter().map(tuple).collect()),
+        children: reply.children.to_value(),
         date_done: reply.state.is_final().then(|| clock.now()),
         parent_id,
         group_id,

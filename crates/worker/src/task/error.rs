@@ -140,13 +140,13 @@ impl TaskError {
 
     /// Requests another attempt after a wait, within `max_retries`.
     pub fn retry_in(wait: Duration, reason: impl Into<String>) -> Self {
-        Self::asking(ErrorAction::RetryIn(wait), Failure::new("Retry", reason))
+        Self::asking(ErrorAction::RetryIn(wait), Failure::retry(reason))
     }
 
     /// Requests another attempt at a time, within `max_retries`. A time that has passed means at
     /// once.
     pub fn retry_at(time: Timestamp, reason: impl Into<String>) -> Self {
-        Self::asking(ErrorAction::RetryAt(time), Failure::new("Retry", reason))
+        Self::asking(ErrorAction::RetryAt(time), Failure::retry(reason))
     }
 
     /// Returns the same error with a wait from outside, such as a server's `Retry-After`.

@@ -17,6 +17,7 @@ use celeriac_results::{NewJoin, TaskRecord};
 use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 
+use crate::attempt::children::Children;
 use crate::attempt::follow_up::canvas::JoinedParts;
 use crate::attempt::follow_up::error::{FollowUpError, NotSent};
 use crate::attempt::joins::add_join;
@@ -43,6 +44,8 @@ struct Pending<'a> {
     /// Distinguishes it from other follow-ups of the task.
     label: String,
     membership: Membership,
+    /// The group that is a child of the task in place of this signature.
+    child_of: Option<String>,
     /// The steps behind it.
     rest: Cow<'a, [Signature]>,
     /// The joins of which it is the first member.
@@ -182,21 +185,23 @@ impl<'a> FollowUps<'a> {
     }
 
     fn push(&mut self, signature: Cow<'a, Signature>, label: String, membership: Membership, rest: &'a [Signature]) {
-        let rest = Cow::Borrowed(rest);
-        self.pending.push(Pending { signature, takes_first: true, label, membership, rest, joins: Vec::new() });
+        let (rest, joins) = (Cow::Borrowed(rest), Vec::new());
+        let child_of = membership.as_ref().map(|(group, _)| group.clone());
+        self.pending.push(Pending { signature, takes_first: true, label, membership, child_of, rest, joins });
     }
 
     fn derived_id(&self, what: &str) -> String {
         derived_id(&self.attempt.headers().id, what)
     }
 
-    /// Returns the ids of the tasks that follow.
-    pub(crate) fn into_ids(mut self) -> Result<Vec<String>, FollowUpError> {
-        let mut ids = Vec::new();
+    /// Returns the tasks that follow.
+    pub(crate) fn into_children(mut self) -> Result<Children, FollowUpError> {
+        let mut children = Children::default();
         while let Some(pending) = self.next_task()? {
-            ids.push(self.id(&pending));
+            let id = self.id(&pending);
+            add_child(&mut children, id, &pending);
         }
-        Ok(ids)
+        Ok(children)
     }
 
     /// Returns `true` if the store has an outcome of each of the tasks that follow.
@@ -233,24 +238,25 @@ impl<'a> FollowUps<'a> {
         attempt.span.run(entries).await
     }
 
-    /// Sends the messages one after the other. Returns their ids.
+    /// Sends the messages one after the other. Returns their tasks.
     ///
     /// # Errors
     /// Returns an error if the worker stops, or if one can never be sent; the error names it.
-    pub(crate) async fn send(mut self, repeated: bool) -> Result<Vec<String>, NotSent> {
-        let mut ids = Vec::new();
+    pub(crate) async fn send(mut self, repeated: bool) -> Result<Children, NotSent> {
+        let mut children = Children::default();
         let impossible = |error: FollowUpError| NotSent::Impossible(error.to_string());
         while let Some(mut pending) = self.next_task().map_err(impossible)? {
             for join in std::mem::take(&mut pending.joins) {
                 add_join(self.attempt, &join).await.map_err(|Interrupted| NotSent::Interrupted)?;
             }
+            let id = self.id(&pending);
+            add_child(&mut children, id, &pending);
             let prepared = self.build(pending).await.map_err(impossible)?;
-            ids.push(prepared.id.clone());
             if !(repeated && self.has_run(&prepared.id, &prepared.task).await) {
                 self.send_one(prepared, repeated).await?;
             }
         }
-        Ok(ids)
+        Ok(children)
     }
 
     /// Returns `true` if the store has an outcome of this task, so that its message was sent and
@@ -328,7 +334,7 @@ impl<'a> FollowUps<'a> {
 
     /// Adds the first step of a chain, with the others behind it.
     fn resolve_chain(&mut self, pending: Pending<'a>) -> Result<(), FollowUpError> {
-        let Pending { signature, takes_first, label, membership, rest, joins } = pending;
+        let Pending { signature, takes_first, label, membership, child_of, rest, joins } = pending;
         let signature = signature.into_owned();
         let (task, immutable) = (signature.task.clone(), signature.immutable);
         let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
@@ -352,6 +358,7 @@ impl<'a> FollowUps<'a> {
             takes_first: takes_first && !immutable,
             label,
             membership,
+            child_of,
             rest: Cow::Owned(steps),
             joins,
         });
@@ -373,11 +380,13 @@ impl<'a> FollowUps<'a> {
                 takes_first: false,
                 label: format!("{label}/body"),
                 membership: None,
+                child_of: None,
                 rest: Cow::Owned(body),
                 joins,
             });
             return Ok(());
         }
+        let group = join.id.clone();
         joins.push(join);
         let mut members: Vec<_> = members
             .into_iter()
@@ -387,6 +396,7 @@ impl<'a> FollowUps<'a> {
                 takes_first,
                 label: format!("{label}/{index}"),
                 membership: None,
+                child_of: Some(group.clone()),
                 rest: Cow::Owned(steps),
                 joins: std::mem::take(&mut joins),
             })
@@ -403,13 +413,14 @@ impl<'a> FollowUps<'a> {
         let (task, immutable) = (signature.task.clone(), signature.immutable);
         let given = signature.task_id().map(str::to_owned);
         let group = given.unwrap_or_else(|| self.derived_id(&label));
-        let members = signature.into_members();
+        let members = signature.into_flat_members();
         let members = members.map_err(|error| FollowUpError::Invalid { task, reason: error.to_string() })?;
         self.pending.extend(members.into_iter().enumerate().rev().map(|(index, member)| Pending {
             signature: Cow::Owned(member),
             takes_first: takes_first && !immutable,
             label: format!("{label}/{index}"),
             membership: Some((group.clone(), index)),
+            child_of: Some(group.clone()),
             rest: Cow::Borrowed(&[]),
             joins: Vec::new(),
         }));
@@ -467,6 +478,17 @@ impl<'a> FollowUps<'a> {
         match runtime.environment.allowed_follow_ups.check(&prepared.destination) {
             Ok(()) => Ok(prepared),
             Err(error) => Err(FollowUpError::NotAllowed { task: prepared.task, error }),
+        }
+    }
+}
+
+/// Adds a task that follows to the children. A member of a group has the ids of its steps.
+fn add_child(children: &mut Children, id: String, pending: &Pending<'_>) {
+    match &pending.child_of {
+        None => children.add_task(id),
+        Some(group) => {
+            let later = pending.rest.iter().filter_map(Signature::task_id).map(str::to_owned);
+            children.add_member(group, std::iter::once(id).chain(later).collect());
         }
     }
 }
