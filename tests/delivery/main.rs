@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 mod broadcast;
 mod builtin;
+mod celerys_chords;
 mod chords;
 mod command_line;
 mod conformance;

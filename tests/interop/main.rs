@@ -4,6 +4,7 @@
 
 mod answers;
 mod arbitrary;
+mod celerys_chords;
 mod golden;
 mod harness;
 mod matrix;

@@ -7,6 +7,7 @@ mod canvas;
 mod embed;
 mod options;
 
+#[doc(hidden)]
 pub use canvas::ChordParts;
 pub use embed::Embed;
 pub use options::{Moment, SignatureOptions};

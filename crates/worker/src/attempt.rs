@@ -20,11 +20,13 @@
 //! `outcome` (records an outcome, and finds the delivery that sends its follow-ups), `body`
 //! (decodes a body when there is memory for it), `refused` (ends an attempt that broker or store
 //! cannot accept), `embed` and `follow_up` (the tasks and replies that follow from an outcome, and
-//! the body of a chord), `children` (their ids, for the reply), `joins` (the chords in the store), and `dead_letter`, `resend`, `reply`
-//! and `publish` (the messages that a delivery causes).
+//! the body of a chord), `children` (their ids, for the reply), `celerys_chords` (the follow-ups of
+//! `celery.chord_unlock` and `celery.chord`), `joins` (the chords in the store), and `dead_letter`,
+//! `resend`, `reply` and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;
 pub(crate) mod body;
+pub(crate) mod celerys_chords;
 pub(crate) mod children;
 pub(crate) mod complete;
 pub(crate) mod crash;
@@ -74,6 +76,7 @@ use jiff::Timestamp;
 use crate::attempt::children::Children;
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
 use crate::memory::ReservedMemory;
+use crate::options::CHORD_UNLOCK;
 use crate::runtime::WorkerRuntime;
 use crate::slots::{SlotMeter, TaskSlot};
 use crate::task::definition::TaskDefinition;
@@ -166,7 +169,13 @@ impl Attempt<'_> {
     /// Returns `true` if a success is recorded with its result. That of a member of a chord is,
     /// even if it is ignored, because the body needs it.
     pub(crate) fn keeps_outcome(&self) -> bool {
-        self.runtime.results.is_some() && (!self.ignores_result() || self.member().is_some())
+        self.runtime.results.is_some() && (!self.ignores_result() || self.member().is_some() || self.is_in_celerys())
+    }
+
+    /// Returns `true` for a member of a chord that a Celery client has sent, and for the task that
+    /// waits for the members.
+    fn is_in_celerys(&self) -> bool {
+        self.embed.chord.is_some() || self.headers().task == CHORD_UNLOCK
     }
 
     /// Returns `true` if anything follows from the outcome: a task, a reply, or the body of a

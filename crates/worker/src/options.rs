@@ -11,8 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::follow_up_size::FollowUpLimits;
 use crate::name;
 
+/// Celery's task that sends a chord.
+pub(crate) const CHORD: &str = "celery.chord";
+
+/// Celery's task that waits for the members of a chord.
+pub(crate) const CHORD_UNLOCK: &str = "celery.chord_unlock";
+
 /// The names of Celery's own tasks that are supported.
-pub(crate) const BUILTIN_TASKS: [&str; 7] = [
+pub(crate) const BUILTIN_TASKS: [&str; 9] = [
     "celery.ping",
     "celery.backend_cleanup",
     "celery.accumulate",
@@ -20,6 +26,8 @@ pub(crate) const BUILTIN_TASKS: [&str; 7] = [
     "celery.starmap",
     "celery.chunks",
     "celery.group",
+    CHORD,
+    CHORD_UNLOCK,
 ];
 
 /// Options of a worker.
@@ -56,7 +64,8 @@ pub struct WorkerOptions {
     pub allow_follow_ups_to: Option<Vec<String>>,
     /// Patterns of the queues to which messages may make it send replies. Default: all queues.
     pub allow_replies_to: Option<Vec<String>>,
-    /// Celery's own tasks that it runs. Others go to the dead-letter queue.
+    /// Celery's own tasks that it runs. Others go to the dead-letter queue. Default: all but
+    /// `celery.chord_unlock`.
     pub builtin_tasks: Vec<String>,
     /// Consumes a queue of its own too, for tasks that are sent to the worker's name.
     pub direct_queue: bool,
@@ -102,7 +111,12 @@ impl Default for WorkerOptions {
             max_follow_up_size: ByteSize::mib(64),
             allow_follow_ups_to: None,
             allow_replies_to: None,
-            builtin_tasks: BUILTIN_TASKS.map(str::to_owned).into(),
+            // A chord that Celery's own backend counts would never end.
+            builtin_tasks: BUILTIN_TASKS
+                .iter()
+                .filter(|name| **name != CHORD_UNLOCK)
+                .map(|&name| name.into())
+                .collect(),
             direct_queue: false,
             run_relay: true,
             relay_undeclared: true,

@@ -8,6 +8,7 @@ const LINK: &str = "link";
 const LINK_ERROR: &str = "link_error";
 
 /// A chord, taken apart.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChordParts {
     /// The members of the header. They may be groups and chains.
@@ -18,16 +19,22 @@ pub struct ChordParts {
 
 impl Signature {
     /// Makes a chain, as Celery writes it.
+    #[doc(hidden)]
+    #[must_use]
     pub fn chain(steps: Vec<Self>) -> Self {
         Self::composed("chain", [("tasks", list(steps))])
     }
 
     /// Makes a group, as Celery writes it.
+    #[doc(hidden)]
+    #[must_use]
     pub fn group(members: Vec<Self>) -> Self {
         Self::composed("group", [("tasks", list(members))])
     }
 
     /// Makes a chord, as Celery writes it.
+    #[doc(hidden)]
+    #[must_use]
     pub fn chord(header: Self, body: Self) -> Self {
         let parts = [("kwargs", Value::Map(Map::new())), ("header", header.into()), ("body", body.into())];
         Self::composed("chord", parts)
@@ -42,6 +49,8 @@ impl Signature {
     }
 
     /// Makes one signature of steps: the only one, or a chain.
+    #[doc(hidden)]
+    #[must_use]
     pub fn of_steps(mut steps: Vec<Self>) -> Self {
         match steps.len() {
             1 => steps.remove(0),
@@ -55,6 +64,7 @@ impl Signature {
     ///
     /// # Errors
     /// Returns an error if a step or a link is not a valid signature.
+    #[doc(hidden)]
     pub fn into_steps(self) -> Result<Vec<Self>, SignatureError> {
         let mut steps = Vec::with_capacity(1);
         self.add_steps(&mut steps)?;
@@ -87,6 +97,7 @@ impl Signature {
     ///
     /// # Errors
     /// Returns an error if a member is not a valid signature.
+    #[doc(hidden)]
     pub fn into_flat_members(self) -> Result<Vec<Self>, SignatureError> {
         Self::flat(self.into_members()?)
     }
@@ -95,6 +106,7 @@ impl Signature {
     ///
     /// # Errors
     /// Returns an error if a member of a group is not a valid signature.
+    #[doc(hidden)]
     pub fn flat(members: Vec<Self>) -> Result<Vec<Self>, SignatureError> {
         let mut flat = Vec::with_capacity(members.len());
         for member in members {
@@ -110,6 +122,7 @@ impl Signature {
     ///
     /// # Errors
     /// Returns an error if a part is not a valid signature.
+    #[doc(hidden)]
     pub fn into_chord_parts(mut self) -> Result<ChordParts, SignatureError> {
         let header = match self.kwargs.swap_remove("header").unwrap_or_default() {
             group @ Value::Map(_) => Self::from_value(group).and_then(Self::into_members),
@@ -127,8 +140,19 @@ impl Signature {
     }
 
     /// Returns the option `task_id`.
+    #[doc(hidden)]
+    #[must_use]
     pub fn task_id(&self) -> Option<&str> {
         self.options.get("task_id").and_then(Value::as_str)
+    }
+
+    /// Returns the tasks to call after a failure.
+    ///
+    /// # Errors
+    /// Returns an error if one is not a valid signature.
+    #[doc(hidden)]
+    pub fn errbacks(&self) -> Result<Vec<Self>, SignatureError> {
+        self.options.get(LINK_ERROR).map_or_else(|| Ok(Vec::new()), |errbacks| Self::read_list(LINK_ERROR, errbacks))
     }
 
     /// Adds all signatures of a list, or a single one, to an option such as `link`.

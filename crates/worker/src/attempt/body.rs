@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use celeriac_protocol::{Body, Embed, Unreadable};
 
+use crate::attempt::celerys_chords::add_follow_ups;
 use crate::attempt::{Attempt, Interrupted};
 
 /// Decodes the body, once there is memory for it. The memory is reserved until the attempt ends.
@@ -13,7 +14,7 @@ pub(crate) async fn decode_body(attempt: &mut Attempt<'_>) -> Result<Result<(Bod
         Ok(plain) => {
             let size = plain.decoded_size(&limits);
             if attempt.try_reserve_memory(size) {
-                return Ok(plain.read(&limits));
+                return Ok(plain.read(&limits).map(|read| with_follow_ups(attempt, read)));
             }
             size
         }
@@ -21,5 +22,11 @@ pub(crate) async fn decode_body(attempt: &mut Attempt<'_>) -> Result<Result<(Bod
     };
     // Hundreds of bodies may wait, so none of them waits decompressed.
     Box::pin(attempt.reserve_memory(size)).await?;
-    Ok(received.message.read_body(&limits))
+    Ok(received.message.read_body(&limits).map(|read| with_follow_ups(attempt, read)))
+}
+
+/// Adds what follows from one of Celery's own tasks by its arguments.
+pub(crate) fn with_follow_ups(attempt: &Attempt<'_>, (body, mut embed): (Body, Embed)) -> (Body, Embed) {
+    add_follow_ups(&attempt.headers().task, &body, &mut embed);
+    (body, embed)
 }

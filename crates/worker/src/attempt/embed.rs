@@ -2,7 +2,7 @@
 
 use celeriac_protocol::{DecodeLimits, Embed};
 
-use crate::attempt::body::decode_body;
+use crate::attempt::body::{decode_body, with_follow_ups};
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::reject_reason::RejectReason;
 use crate::attempt::{Attempt, Step};
@@ -31,6 +31,7 @@ const SMALL_FOLLOW_UPS: FollowUpLimits = FollowUpLimits { messages: 1_000, bytes
 /// bounds are fixed and small. Returns `None` beyond them.
 pub(crate) async fn read_small_embed(attempt: &Attempt<'_>) -> Option<Embed> {
     let limits = DecodeLimits { size: SMALL_BODY, values: SMALL_VALUES, ..attempt.runtime.limits };
-    let (_, embed) = attempt.received.message.read_body(&limits).ok()?;
+    let read = attempt.received.message.read_body(&limits).ok()?;
+    let (_, embed) = with_follow_ups(attempt, read);
     FollowUps::check_within(attempt, &embed, &SMALL_FOLLOW_UPS).await.ok().map(|()| embed)
 }

@@ -3,6 +3,9 @@
 //! Every worker runs those that `worker.builtin_tasks` lists, and no list of tasks shows them. They
 //! run no more and send no more than the limits for follow-ups allow.
 
+mod arguments;
+mod unlock;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -14,6 +17,8 @@ use futures::future::BoxFuture;
 
 use crate::allowed::NotAllowed;
 use crate::follow_up_size::{FollowUpSize, OverLimit, least_size, list_size, signature_size};
+use crate::options::{CHORD, CHORD_UNLOCK};
+use crate::task::builtin::arguments::TaskArguments;
 use crate::task::context::TaskContext;
 use crate::task::definition::TaskDefinition;
 use crate::task::derived_id::derived_id;
@@ -25,12 +30,17 @@ const SWEEP: u32 = 10_000;
 
 /// Returns Celery's own task of this name, if it is supported.
 pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
-    static SERVED: LazyLock<[TaskDefinition; 7]> = LazyLock::new(|| {
+    static SERVED: LazyLock<[TaskDefinition; 9]> = LazyLock::new(|| {
         let once = TaskOptions::default();
         // These tasks send messages and may run again, so the id of each message is derived from
         // their own.
         let sending = TaskOptions {
             retry: RetryPolicy::backoff(Duration::from_secs(1), Duration::from_secs(60)).times(10),
+            ..TaskOptions::default()
+        };
+        // Each look at the members is an attempt.
+        let looking = TaskOptions {
+            retry: RetryPolicy { max_retries: None, ..RetryPolicy::backoff(unlock::INTERVAL, unlock::INTERVAL) },
             ..TaskOptions::default()
         };
         [
@@ -41,6 +51,8 @@ pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
             TaskDefinition::native("celery.starmap", once, |ctx, body| each(ctx, body, ItemShape::ArgumentList)),
             TaskDefinition::native("celery.chunks", sending.clone(), |ctx, body| chunks(ctx, body).boxed()),
             TaskDefinition::native("celery.group", sending, |ctx, body| group(ctx, body).boxed()),
+            TaskDefinition::native(CHORD, TaskOptions::default(), |_, body| async { chord(body) }.boxed()),
+            TaskDefinition::native(CHORD_UNLOCK, looking, |ctx, body| unlock::unlock(ctx, TaskArguments(body)).boxed()),
         ]
     });
     // Tests the prefix first, because it excludes all other tasks.
@@ -53,7 +65,6 @@ pub(crate) fn find(name: &str) -> Option<&'static TaskDefinition> {
 /// Returns the reason why one of Celery's own tasks is not supported.
 pub(crate) fn why_unserved(name: &str) -> Option<&'static str> {
     match name {
-        "celery.chord" | "celery.chord_unlock" => Some("chords are not supported"),
         "celery.chain" => Some("a chain is not a task, and Celery's workers refuse it as well"),
         _ => None,
     }
@@ -191,30 +202,12 @@ async fn send_group(
     write_value(&Value::List(vec![Value::List(vec![group.into(), Value::Null]), Value::List(members)]))
 }
 
-/// The arguments of a task that takes them by name or by position.
-struct TaskArguments(Body);
-
-impl TaskArguments {
-    fn take(&mut self, name: &str, position: usize) -> Value {
-        let Body { args, kwargs, .. } = &mut self.0;
-        kwargs.swap_remove(name).or_else(|| args.get_mut(position).map(std::mem::take)).unwrap_or_default()
-    }
-
-    fn list(&mut self, name: &str, position: usize) -> TaskResult<Vec<Value>> {
-        match self.take(name, position) {
-            Value::List(items) => Ok(items),
-            Value::Null => Ok(Vec::new()),
-            other => Err(TaskError::of_kind("TypeError", format!("`{name}` should be a list, got {}", other.kind()))),
-        }
-    }
-
-    /// Returns a task from its signature or its name.
-    fn task(&mut self) -> TaskResult<Signature> {
-        match self.take("task", 0) {
-            Value::Text(name) => Ok(Signature::new(name)),
-            value => Signature::from_value(value).map_err(|error| TaskError::of_kind("TypeError", error.to_string())),
-        }
-    }
+/// Checks a chord. It follows from the task: see `attempt/celerys_chords.rs`.
+fn chord(body: Body) -> JsonResult {
+    let mut given = TaskArguments(body);
+    let chord = Signature::new(CHORD).kwarg("header", given.take("header", 0)).kwarg("body", given.take("body", 1));
+    chord.into_chord_parts().map_err(|error| TaskError::of_kind("TypeError", error.to_string()))?;
+    write(&())
 }
 
 #[cfg(test)]
@@ -241,7 +234,7 @@ mod tests {
     #[test]
     fn a_name_is_one_of_celerys_own_or_is_not() {
         assert!(BUILTIN_TASKS.iter().all(|name| find(name).is_some()));
-        assert!(find("celery.chord_unlock").is_none() && why_unserved("celery.chord_unlock").is_some());
+        assert!(find("celery.chain").is_none() && why_unserved("celery.chain").is_some());
         assert!(find("orders.charge").is_none() && why_unserved("orders.charge").is_none());
     }
 }

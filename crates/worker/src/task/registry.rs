@@ -7,7 +7,7 @@ use celeriac_protocol::task::AckMode;
 use celeriac_topology::TaskOverrides;
 
 use crate::error::{Error, Result};
-use crate::options::WorkerOptions;
+use crate::options::{CHORD_UNLOCK, WorkerOptions};
 use crate::task::builtin;
 use crate::task::definition::TaskDefinition;
 use crate::task::time_limits::{self, LimitConflict, LimitSource};
@@ -80,6 +80,11 @@ impl Registry {
             Some(_) => (!self.runs_builtin(name)).then_some("worker.builtin_tasks does not list it"),
             None => builtin::why_unserved(name),
         }
+    }
+
+    /// Returns `true` if it waits for the members of chords that Celery's clients send.
+    pub(crate) fn unlocks_chords(&self) -> bool {
+        self.get(CHORD_UNLOCK).is_some()
     }
 
     fn runs_builtin(&self, name: &str) -> bool {

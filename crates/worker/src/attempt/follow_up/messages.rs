@@ -495,11 +495,16 @@ fn add_child(children: &mut Children, id: String, pending: &Pending<'_>) {
 
 /// Returns the reason why a member of a chord cannot run here.
 fn why_unsupported(attempt: &Attempt<'_>) -> Option<&'static str> {
+    let runtime = attempt.runtime;
     match (attempt.member(), attempt.message_headers().text(names::JOIN)) {
         (Some(_), _) => None,
         (None, Some(_)) => {
             Some("it is the body of a chord, and this worker has no result store that counts its members")
         }
-        (None, None) => Some("it is the body of a chord that Celeriac did not send, and those are not supported"),
+        (None, None) if runtime.results.is_some() && runtime.registry.unlocks_chords() => None,
+        (None, None) => Some(
+            "it is the body of a chord that a Celery client has sent, and worker.builtin_tasks does not list \
+             celery.chord_unlock, which waits for its members",
+        ),
     }
 }
