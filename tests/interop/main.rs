@@ -5,6 +5,7 @@
 mod answers;
 mod arbitrary;
 mod celerys_chords;
+mod final_states;
 mod golden;
 mod harness;
 mod matrix;

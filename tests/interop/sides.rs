@@ -5,6 +5,7 @@ use std::time::Duration;
 use celeriac::protocol::{Codec, Signature};
 use celeriac::{Client, DynamicCall, TaskHandle, TaskRecord, TaskState};
 use celeriac_protocol::Value;
+use celeriac_protocol::signature::{ChordParts, SignatureKind};
 use celeriac_tests::{Bed, Program, PythonApp, PythonClient, PythonWorker, eventually};
 use serde_json::json;
 
@@ -154,6 +155,62 @@ impl Sides {
                 id
             }
         }
+    }
+
+    /// Sends a canvas from Rust.
+    pub(crate) async fn send_canvas(&mut self, canvas: Signature) {
+        match canvas.kind() {
+            SignatureKind::Group => {
+                // Only one with a chord needs the store.
+                let members = canvas.into_members().unwrap();
+                let group = celeriac::Group::new(members).submit(&self.replied).await.unwrap();
+                self.handles.extend(group.members().iter().cloned());
+            }
+            SignatureKind::Chord => {
+                let ChordParts { header, body } = canvas.into_chord_parts().unwrap();
+                drop(celeriac::Group::new(header).then(body).submit(&self.stored).await.unwrap());
+            }
+            SignatureKind::Task | SignatureKind::Chain => {
+                self.handles.push(celeriac::Chain::default().then(canvas).submit(&self.replied).await.unwrap());
+            }
+        }
+    }
+
+    /// Revokes tasks that are not sent yet.
+    pub(crate) async fn revoke(&mut self, worker: Side, ids: &[String]) {
+        match worker {
+            Side::Python => {
+                let heard = self.driver.get(json!({"command": "revoke", "ids": ids})).await;
+                assert_eq!(heard["replies"].as_array().map(Vec::len), Some(1), "{heard}");
+            }
+            Side::Rust => self.stored.revoke(ids).await.unwrap(),
+        }
+    }
+
+    /// Returns the final state of a task, as its sender is told of it, and checks it against the
+    /// row if there is one. `None` if the sender is told nothing. One that is `open` is not
+    /// awaited.
+    pub(crate) async fn final_state(&mut self, sender: Side, worker: Side, id: &str, open: bool) -> Option<String> {
+        // Celery waits for ever if it has no time.
+        let patience = if open { Duration::from_millis(50) } else { PATIENCE };
+        let row = match worker {
+            Side::Rust if open => Some(self.stored.handle::<serde_json::Value>(id).status().await.unwrap()),
+            Side::Rust => Some(self.stored.handle::<serde_json::Value>(id).wait_timeout(patience).await.unwrap().state),
+            Side::Python => None,
+        };
+        let row = row.map(|state| state.to_string());
+        if sender == Side::Rust {
+            let handle = self.handles.iter().find(|handle| handle.id() == id);
+            return match (row, handle) {
+                (None, Some(_)) if open => Some("PENDING".to_owned()),
+                (None, Some(handle)) => Some(handle.wait_timeout(patience).await.unwrap().state.to_string()),
+                (row, _) => row,
+            };
+        }
+        let command = json!({"command": "result", "id": id, "timeout": patience.as_secs_f64()});
+        let told = self.driver.get(command).await["state"].as_str().unwrap().to_owned();
+        assert!(row.is_none_or(|row| row == told), "reply and row of {id} differ: {told}");
+        Some(told)
     }
 
     /// Returns the end of a task from its sender, and checks it against the row if there is one.

@@ -19,6 +19,8 @@ another, in order.
            and "meta": the rest of what came over the wire; {"state", "timeout": true} when it did not come
     {"seq", "command": "results", "ids": [], "timeout": 60}
         -> {"results": {id: as above}, "missing": [id, ..], "states": {state: how many}}
+    {"seq", "command": "revoke", "ids"}
+        -> {"replies": [..]}        once a worker has heard of it
     {"seq", "command": "decode", "body": "<base64>", "content_type", "content_encoding", "headers": {}, "accept": [..]}
         -> {"protocol": "1" | "2" | "hybrid", "args", "kwargs", "embed", "headers", "utc", "repr"}
     {"seq", "command": "decode_all", "messages": [{"body", "content_type", ..}, ..]}
@@ -174,6 +176,10 @@ def results(command):
     return {"results": found, "missing": missing, "states": Counter(one["state"] for one in found.values())}
 
 
+def revoke(command):
+    return {"replies": app.control.revoke(command["ids"], reply=True, timeout=20, limit=1)}
+
+
 def decoded(command):
     headers = spelling.read(command.get("headers", {}))
     accept = command.get("accept") or app.conf.accept_content
@@ -252,6 +258,7 @@ COMMANDS = {
     "send": send,
     "result": result,
     "results": results,
+    "revoke": revoke,
     "decode": decoded,
     "decode_all": decoded_all,
     "read_results": read_results,
