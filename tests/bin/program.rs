@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::time::Duration;
 
+use celeriac::cli::Exit;
 use celeriac::prelude::*;
 use celeriac::{PgConnection, RouteDecision, RouteRequest, sqlx};
 
@@ -215,7 +216,7 @@ fn by_size(call: &RouteRequest<'_>) -> Option<RouteDecision> {
 }
 
 #[tokio::main]
-async fn main() -> celeriac::cli::Exit {
+async fn main() -> Exit {
     if let Some(phrase) = celeriac_config::Environment::from_process().get("PANIC_AT") {
         celeriac_tests::PanicAt::install(phrase);
     }
@@ -226,5 +227,11 @@ async fn main() -> celeriac::cli::Exit {
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     let app = if is_on_postgres() { app.tasks(tasks![pay, log_in]).tasks(effects::tasks()) } else { app };
     let app = app.route("by_size", by_size);
+    if std::env::args().nth(1).as_deref() == Some("without-command-line") {
+        return match app.build() {
+            Ok(app) => app.run_worker(celeriac::RunOptions::new()).await.map_or(Exit::Internal, |_| Exit::Done),
+            Err(_) => Exit::Config,
+        };
+    }
     celeriac::cli::run(app).await
 }

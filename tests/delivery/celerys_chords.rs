@@ -71,6 +71,8 @@ async fn the_body_fails_when_a_member_has_failed_and_its_errback_gets_its_id(bed
     let failure = Failure::new("ChordError", "Dependency member-1 raised ValueError('no good: 7')");
     assert_eq!(stage.end("body").await, (TaskState::Failure, Some(failure)));
     stage.seen(1).await;
+    // The errback is sent after the row of the body.
+    stage.seen(1).await;
     let calls = stage.finish().await;
     assert_eq!(calls.iter().map(|call| call.given.clone()).collect::<Vec<_>>(), [(json!("body"), json!("errback"))]);
 }
@@ -97,6 +99,8 @@ async fn without_the_task_that_waits_for_them_members_do_not_run(bed: Bed) {
     }
     let (state, failure) = stage.end("body").await;
     assert_eq!((state, failure.unwrap().kind.as_str()), (TaskState::Failure, "NotImplementedError"));
+    // The errback is sent after the row of the body.
+    stage.seen(1).await;
     let calls = stage.finish().await;
     assert_eq!(calls.iter().map(|call| call.given.clone()).collect::<Vec<_>>(), [(json!("body"), json!("errback"))]);
 }

@@ -1,11 +1,15 @@
 //! Groups and chords.
 
+use std::time::Duration;
+
 use celeriac::prelude::*;
-use celeriac::{Chain, Failure, Group, GroupCounts, PgConnection};
+use celeriac::{Chain, DynamicCall, Failure, Group, GroupCounts, MemberEnd, PgConnection};
+use celeriac_results::NewJoin;
 use celeriac_tests::{Bed, eventually};
 use futures::StreamExt;
 use serde_json::{Value as Json, json};
 
+use crate::command_line::run;
 use crate::letter::Letter;
 use crate::stage::{Stage, add, fail, flaky, see};
 
@@ -149,6 +153,159 @@ async fn a_member_whose_result_is_ignored_counts_with_its_result(bed: Bed) {
     let chord = Group::new([ignored, next(1)]).then(collect()).submit(stage.client()).await.unwrap();
     assert_eq!(chord.get().await.unwrap(), json!([3, 2]));
     stage.finish().await;
+}
+
+#[celeriac_tests::test]
+async fn a_chord_fails_at_its_deadline_and_calls_its_errback_once(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let later = next(1).option("countdown", 3_600_i64);
+    let chord = Group::new([next(1), later]).then(collect()).on_error(Signature::new("t.see").arg("errback"));
+    let chord = chord.deadline(Duration::from_millis(100)).submit(stage.client()).await.unwrap();
+    let failure = Failure::new("ChordError", "its deadline has passed: 1 of 2 members have ended");
+    assert_eq!(stage.end(chord.id()).await, (TaskState::Failure, Some(failure)));
+    stage.seen(1).await;
+    // The chord of a chain has a deadline too.
+    let slow = Group::new([more(1), more(2).option("countdown", 3_600_i64)]);
+    let slow = slow.then(collect()).deadline(Duration::from_millis(100));
+    let chain = Chain::new(next(1)).then(slow.into()).submit(stage.client()).await.unwrap();
+    assert_eq!(stage.end(chain.id()).await.1.unwrap().kind, "ChordError");
+    let id = chord.id().to_owned();
+    let calls = stage.finish().await;
+    assert_eq!(calls.iter().map(|call| call.given.clone()).collect::<Vec<_>>(), [(json!(id), json!("errback"))]);
+}
+
+#[celeriac_tests::test]
+async fn a_chord_whose_sender_dies_between_two_members_fails_and_tells_how_many_were_sent(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let store = stage.client().results().unwrap();
+    for sent in [0_u64, 1] {
+        let group = format!("half-sent-{sent}");
+        let body = collect().option("task_id", format!("body-{sent}")).option("group_id", group.as_str());
+        let body = body.on_error(Signature::new("t.see").arg("errback")).body_of_join(&group, 3);
+        let text = serde_json::to_string(&celeriac::protocol::Value::from(body.clone())).unwrap();
+        let join = NewJoin { patience: Some(Duration::ZERO), ..NewJoin::new(&group, 3, text) };
+        store.add_join(&join).await.unwrap();
+        for index in 0..sent {
+            let member = next(1).option("group_id", group.as_str()).option("group_index", index as i64);
+            let member = member.option("chord", celeriac::protocol::Value::from(body.clone()));
+            let call = DynamicCall::from_signature(member, stage.client().topology()).unwrap();
+            stage.client().submit_dynamic(call).await.unwrap();
+        }
+        // The sender dies here.
+        let failure = Failure::new("ChordError", format!("its sender is gone: {sent} of 3 sent"));
+        assert_eq!(stage.end(&format!("body-{sent}")).await, (TaskState::Failure, Some(failure)));
+    }
+    stage.seen(2).await;
+    assert_eq!(stage.finish().await.len(), 2, "each errback is called once");
+}
+
+#[celeriac_tests::test]
+async fn the_policy_of_a_chord_decides_what_its_body_gets(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let failing = || fail(json!(7)).signature().unwrap();
+    let later = || next(5).option("countdown", 3_600_i64);
+
+    let fast = Group::new([later(), failing()]).then(collect()).fail_fast().submit(stage.client()).await.unwrap();
+    assert_failed(&stage, &fast, 1, "ValueError('no good: 7')").await;
+
+    let settled = Group::new([next(1), failing()]).then(collect()).settled().submit(stage.client()).await.unwrap();
+    let got = settled.get().await.unwrap();
+    let ends: Vec<MemberEnd<i64>> = serde_json::from_value(got).unwrap();
+    let ids: Vec<_> = settled.header().members().iter().map(|member| member.id()).collect();
+    assert_eq!(ends.iter().map(|end| end.id.as_str()).collect::<Vec<_>>(), ids);
+    assert_eq!(ends[0].outcome, Ok(2));
+    assert_eq!(ends[1].outcome, Err(Failure::new("ValueError", "no good: 7")));
+
+    let some = Group::new([later(), failing(), next(1), next(2)]).then(collect()).at_least(2);
+    let some = some.submit(stage.client()).await.unwrap();
+    assert_eq!(some.get().await.unwrap(), numbers([2, 3]));
+
+    let few = Group::new([failing(), later(), failing()]).then(collect()).at_least(2);
+    let few = few.submit(stage.client()).await.unwrap();
+    let (state, failure) = stage.end(few.id()).await;
+    assert_eq!((state, failure.unwrap().kind.as_str()), (TaskState::Failure, "ChordError"));
+
+    // In a chain, the rules travel with the signature of the chord.
+    let inner = Group::new([more(10), Signature::new("t.fail")]).then(collect()).settled();
+    let chain = Chain::new(next(1)).then(inner.into()).submit(stage.client()).await.unwrap();
+    assert_eq!(chain.get().await.unwrap()[0]["result"], json!(12));
+    assert_eq!(stage.finish().await.len(), 3, "three bodies");
+}
+
+#[celeriac_tests::test]
+async fn handles_are_made_again_from_their_ids(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let failing = fail(json!(7)).signature().unwrap();
+    let later = next(1).option("countdown", 10_i64);
+    let chord = Group::new([next(1), failing, later]).then(collect()).submit(stage.client()).await.unwrap();
+    let id = chord.header().id().to_owned();
+    assert!(matches!(stage.client().group(&id).await, Err(celeriac::ClientError::Unknown { .. })), "it is not saved");
+    chord.save().await.unwrap();
+    chord.save().await.unwrap();
+
+    let client = bed.client(bed.program([]).set("client.result_timeout", "40s")).await;
+    let (group, again) = (client.group(&id).await.unwrap(), client.chord(&id).await.unwrap());
+    let ids = |group: &celeriac::GroupHandle| -> Vec<_> {
+        group.members().iter().map(|member| member.id().to_owned()).collect()
+    };
+    assert_eq!((ids(&group), again.id()), (ids(chord.header()), chord.id()));
+    assert_eq!(group.members()[0].get().await.unwrap(), json!(2));
+    let counted = async || group.counts().await.unwrap();
+    let expected = GroupCounts { waiting: 1, successful: 1, failed: 1 };
+    eventually("two members end", counted, |counts| *counts == expected).await;
+    let failure = Failure::new("ValueError", "no good: 7");
+    let first = group.first_error().await.unwrap().map(|(index, failure)| (index, failure.kind));
+    assert_eq!(first, Some((1, failure.kind)));
+    again.revoke().await.unwrap();
+    assert_eq!(stage.end(chord.id()).await.0, TaskState::Failure, "all members have ended");
+    assert_eq!(group.counts().await.unwrap().waiting, 0);
+
+    let group = Group::new([next(1)]).submit(stage.client()).await.unwrap();
+    group.save().await.unwrap();
+    assert!(client.chord(group.id()).await.is_err(), "it has no body");
+    assert_eq!(client.group(group.id()).await.unwrap().get().await.unwrap(), [json!(2)]);
+    stage.finish().await;
+}
+
+#[celeriac_tests::test]
+async fn a_workflow_is_read_as_a_tree_from_any_of_its_tasks_and_from_its_chord(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let chain = Chain::new(next(1).option("task_id", "root")).then(fork()).then(collect());
+    let last = chain.submit(stage.client()).await.unwrap();
+    last.get().await.unwrap();
+    let store = stage.client().results().unwrap();
+    let tree = store.workflow("root", 100).await.unwrap();
+    let depths: Vec<_> = tree.iter().map(|task| (task.depth, task.name.as_str())).collect();
+    assert_eq!(depths.len(), 4, "{depths:?}");
+    assert_eq!(depths[0], (0, "t.add"));
+    assert!(depths.contains(&(2, "t.see")), "the body stands under the member that fired: {depths:?}");
+    assert_eq!(store.workflow(last.id(), 100).await.unwrap(), tree);
+    assert_eq!(store.workflow("root", 2).await.unwrap().len(), 2);
+
+    let group = tree.iter().find_map(|task| task.group_id.clone()).unwrap();
+    assert_eq!(store.workflow(&group, 100).await.unwrap().len(), 3, "two members and the body");
+    let chords = store.chords(&[group, "nothing".to_owned()]).await.unwrap();
+    assert_eq!((chords.len(), chords[0].size, chords[0].ok, chords[0].failed), (1, 2, 2, 0));
+    assert!(chords[0].fired_at.is_some() && chords[0].error.is_none());
+    stage.finish().await;
+}
+
+#[celeriac_tests::test]
+async fn a_body_that_cannot_be_sent_is_refused_before_a_member_runs(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let member = see(json!(1), Json::Null).signature().unwrap();
+    let body = collect().option("time_limit", 1.0).option("soft_time_limit", 2.0);
+    let chord = Group::new([member]).then(Chain::new(collect()).then(body).into()).submit(stage.client()).await;
+    let Err(error) = chord else { panic!("it is refused") };
+    assert!(error.to_string().contains("is never reached"), "{error}");
+    assert_eq!(stage.finish().await, []);
+
+    let limited = |program: celeriac::Builder| program.set("worker.allow_follow_ups_to", "[celeriac]");
+    let stage = Stage::with(&bed, limited).await;
+    let member = see(json!(1), Json::Null).signature().unwrap();
+    let chord = Group::new([member]).then(collect().queue("elsewhere")).submit(stage.client()).await.unwrap();
+    assert_eq!(stage.end(chord.header().members()[0].id()).await.1.unwrap().kind, "PermissionError");
+    assert_eq!(stage.finish().await, [], "the member has not run");
 }
 
 #[celeriac_tests::test]
@@ -332,4 +489,26 @@ async fn what_is_not_supported_yet_and_what_has_no_store_is_refused_before_anyth
     let without = bed.client(bed.program([]).set("results.url", "none")).await;
     let error = group().then(collect()).submit(&without).await.unwrap_err().to_string();
     assert!(error.contains("a chord needs a result store"), "{error}");
+}
+
+#[celeriac_tests::test(real)]
+async fn a_command_shows_a_workflow(bed: Bed) {
+    let stage = Stage::start(&bed).await;
+    let chain = Chain::new(next(1).option("task_id", "shown")).then(fork()).then(collect());
+    chain.submit(stage.client()).await.unwrap().get().await.unwrap();
+    let environment = bed.environment();
+    let (code, said) = run(&["workflow", "show", "shown"], &environment).await;
+    assert_eq!(code, 0, "{said}");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].starts_with("shown t.add SUCCESS at "), "{said}");
+    assert!(lines.iter().any(|line| line.starts_with("    ") && line.contains(" t.see SUCCESS")), "{said}");
+    assert!(said.contains(": 2 members, 2 succeeded, 0 failed, 0 waiting; decided at "), "{said}");
+    let (code, said) = run(&["workflow", "show", "shown", "--json"], &environment).await;
+    let shown: Json = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, shown["tasks"].as_array().unwrap().len(), &shown["chords"][0]["size"]), (0, 4, &json!(2)));
+    let (code, said) = run(&["workflow", "show", "shown", "--mermaid"], &environment).await;
+    assert!(code == 0 && said.starts_with("flowchart TD\n"), "{said}");
+    let (code, said) = run(&["workflow", "show", "nothing"], &environment).await;
+    assert_eq!(code, 65, "{said}");
+    stage.finish().await;
 }

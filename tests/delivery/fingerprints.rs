@@ -20,6 +20,7 @@ fn failed(id: &str, message: &str, attempts: u32, replays: u32) -> TaskRecord {
         failure: Some(Failure {
             kind: "Declined".to_owned(),
             module: None,
+            args: None,
             message: message.to_owned(),
             trace: Some("  File \"/srv/shop.py\", line 3, in charge".to_owned()),
         }),

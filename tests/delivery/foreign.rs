@@ -223,7 +223,10 @@ async fn a_hard_time_limit_ends_an_attempt_for_good(bed: Bed) {
     let letter = Letter::new("t.endless", "one", &json!([])).header("timelimit", &json!([0.5, null]));
     let letter = letter.carrying(&json!([]), &json!({"errbacks": [{"task": "t.see"}]}));
     letter.put(&stage.peer).await;
-    assert_eq!(stage.end("one").await, (TaskState::Failure, Some(Failure::new("TimeLimitExceeded", "0.5"))));
+    assert_eq!(
+        stage.end("one").await,
+        (TaskState::Failure, Some(Failure::new("TimeLimitExceeded", "").with_args(vec![0.5.into()])))
+    );
     assert_eq!(stage.row("one").await.attempts, 1);
     stage.seen(2).await;
     let calls = stage.finish().await;

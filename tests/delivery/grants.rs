@@ -53,7 +53,13 @@ const ACTIONS: [&str; 6] = [
 const ENQUEUE: &str = "SELECT celeriac.enqueue('t.add', '[1, 2]')";
 const ADD_SENT: &str = "SELECT celeriac.add_sent('{a}', '{t}', '{q}', '{x}', '{k}', ARRAY[now()], '{NULL}', '{NULL}',
     '{NULL}', '{NULL}', '{NULL}')";
-const JOINS: [&str; 2] = ["SELECT celeriac.add_join('a', 1, '{}')", "SELECT celeriac.give_up_join('a', 'no')"];
+const JOINS: [&str; 5] = [
+    "SELECT celeriac.add_join('a', 1, '{}')",
+    "SELECT celeriac.open_join('b', 1, '{}', 60, 600, NULL, NULL, false)",
+    "SELECT celeriac.touch_join('b', 1, NULL)",
+    "SELECT celeriac.give_up_join('a', 'no')",
+    "SELECT celeriac.save_group('a', '{b}', NULL)",
+];
 /// Functions that only the functions above call.
 const INTERNAL: [&str; 5] = [
     "SELECT celeriac.add_call('t', 'a', '{}', NULL)",

@@ -61,6 +61,7 @@ mod stopping;
 mod store;
 mod story;
 mod task_options;
+mod task_side;
 mod tls;
 mod topology;
 mod tracking;

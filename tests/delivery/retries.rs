@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use celeriac::RetryOptions;
 use celeriac::prelude::*;
 use celeriac_results::AttemptRecord;
 use celeriac_tests::{Bed, Running, assert_outcome, eventually};
@@ -62,6 +63,40 @@ async fn patient(ctx: TaskContext, at: Option<jiff::Timestamp>) -> TaskResult<u3
 #[task(name = "t.bounded", max_retries = none, retry_backoff = "2500ms", retry_jitter = 0, retry_within = "4s")]
 async fn bounded() -> TaskResult<()> {
     Err(TaskError::of_kind("Busy", "still"))
+}
+
+/// Counts down to page 0, on another queue, and tells what it saw there.
+#[task(name = "t.pages")]
+async fn pages(ctx: TaskContext, page: u32, #[default] note: String) -> TaskResult<serde_json::Value> {
+    if page > 0 {
+        let rest = RetryOptions::new()
+            .args([page - 1])
+            .kwargs([("note", format!("{note}{page}"))])
+            .header("page", page)
+            .queue("t.others")
+            .priority(3)
+            .expires_in(hours(1))
+            .max_retries(5);
+        return Err(TaskError::retry_in(Duration::ZERO, "").with_retry_options(rest));
+    }
+    Ok(json!({
+        "note": note,
+        "attempt": ctx.attempt(),
+        "queue": ctx.queue(),
+        "priority": ctx.priority(),
+        "page": ctx.header("page"),
+        "expires": ctx.expires().is_some(),
+    }))
+}
+
+/// Retries without a reason until the cause is the number of the attempt.
+#[task(name = "t.caused", max_retries = 1)]
+async fn caused(number: Option<String>) -> TaskResult<()> {
+    let request = TaskError::retry_in(Duration::ZERO, "");
+    match number {
+        None => Err(request),
+        Some(number) => Err(request.caused_by(number.parse::<u16>().unwrap_err())),
+    }
 }
 
 async fn start(bed: &Bed) -> Running {
@@ -205,7 +240,7 @@ async fn no_attempt_is_made_when_the_time_for_all_of_them_is_over(bed: Bed) {
 #[celeriac_tests::test]
 async fn a_redelivery_between_two_attempts_is_no_attempt(bed: Bed) {
     let running = start(&bed).await;
-    let time = celeriac_telemetry::clock::now().checked_add(Duration::from_secs(2)).unwrap();
+    let time = celeriac_telemetry::clock::now().checked_add(Duration::from_secs(5)).unwrap();
     let handle = patient(Some(time)).submit(&running.client).await.unwrap();
     eventually("the first attempt", async || handle.status().await.unwrap(), |state| *state == TaskState::Retry).await;
     running.stop().await;
@@ -245,4 +280,29 @@ async fn a_message_with_headers_that_are_too_large_to_be_sent_again_is_a_failure
     let ids: Vec<_> = stage.finish().await.into_iter().map(|call| call.id == "retried").collect();
     assert_eq!(ids.iter().filter(|retried| **retried).count(), 1, "one attempt");
     assert_eq!(ids.len(), 3, "and both errbacks");
+}
+
+#[celeriac_tests::test]
+async fn a_retry_has_the_arguments_and_the_queue_that_the_task_has_chosen(bed: Bed) {
+    let queues = "{celeriac: {}, t.others: {type: classic, max_priority: 9}}";
+    let running = bed.start(bed.program(tasks![pages]).set("queues", queues)).await;
+
+    let handle = pages(3, String::new()).submit(&running.client).await.unwrap();
+
+    let expected = json!({"note": "321", "attempt": 4, "queue": "t.others", "priority": 3, "page": 1, "expires": true});
+    assert_eq!(handle.get().await.unwrap(), expected);
+    let over = pages(9, String::new()).submit(&running.client).await.unwrap();
+    let row = over.wait().await.unwrap();
+    let message = format!("Can't retry t.pages[{}]", over.id());
+    assert_outcome!(row, Failure, attempts: 6, kind: "MaxRetriesExceededError", message: message.as_str());
+}
+
+#[celeriac_tests::test]
+async fn a_retry_with_a_cause_ends_with_it(bed: Bed) {
+    let running = bed.worker(tasks![caused]).await;
+    let [without, with] = [None, Some("x".to_owned())].map(caused);
+    let (without, with) = (without.submit(&running.client), with.submit(&running.client));
+    let (without, with) = (without.await.unwrap().wait().await.unwrap(), with.await.unwrap().wait().await.unwrap());
+    assert_outcome!(without, Failure, attempts: 2, kind: "MaxRetriesExceededError");
+    assert_outcome!(with, Failure, attempts: 2, kind: "ParseIntError", message: "invalid digit found in string");
 }

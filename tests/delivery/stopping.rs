@@ -237,3 +237,16 @@ async fn who_listens_may_tidy_up_and_an_error_after_that_is_no_attempt(bed: Bed)
     let peer = bed.peer().await;
     eventually("they are back", async || peer.ready("celeriac").await, |ready| *ready == 4).await;
 }
+
+#[celeriac_tests::test(real)]
+async fn a_worker_without_a_command_line_logs_and_stops_on_a_signal(bed: Bed) {
+    let client = bed.client(bed.program([])).await;
+    let journal = Journal::new();
+    let mut worker = bed.process_with(&["without-command-line"], &[("JOURNAL", journal.path.clone())]);
+    worker.says("worker ready").await;
+    let handle = client.submit_dynamic(rest(500)).await.unwrap();
+    eventually("it runs", async || journal.begun(), |begun| *begun == 1).await;
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0, "{}", worker.output());
+    assert_eq!(handle.get_timeout(Duration::from_secs(5)).await.unwrap(), 500);
+}

@@ -145,7 +145,7 @@ async fn a_member_that_fires_is_told_so_although_its_first_look_is_still_committ
     let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
     let store = connect(&options).await.unwrap().unwrap();
     let member = JoinMember { join: "slow".to_owned(), index: 0 };
-    store.add_join(&NewJoin { id: member.join.clone(), size: 1, body: "{}".to_owned() }).await.unwrap();
+    store.add_join(&NewJoin::new(&member.join, 1, "{}")).await.unwrap();
     let arrival = Arrival { member: member.clone(), task: "slow/0".to_owned(), outcome: Ok("0".to_owned()) };
     store.record_arrivals(&[arrival]).await.unwrap();
 
@@ -164,14 +164,52 @@ async fn a_member_that_fires_is_told_so_although_its_first_look_is_still_committ
 }
 
 #[celeriac_tests::test(real, threads = 2)]
+async fn an_arrival_that_is_recorded_beside_the_sweep_leaves_no_row(bed: Bed) {
+    const WAITS: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    const KEPT: Duration = Duration::from_secs(600);
+    let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
+    let store = connect(&options).await.unwrap().unwrap();
+    store.add_join(&NewJoin::new("old", 2, "{}")).await.unwrap();
+    let arrival = |index| {
+        let member = JoinMember { join: "old".to_owned(), index };
+        Arrival { member, task: index.to_string(), outcome: Ok("0".to_owned()) }
+    };
+    store.record_arrivals(&[arrival(0)]).await.unwrap();
+    let (mut holder, mut other) = (bed.database().await, bed.database().await);
+    let fired = "UPDATE celeriac.joins SET fired_by = 0, fired_at = clock_timestamp() - interval '1 hour'";
+    sqlx::raw_sql(fired).execute(&mut other).await.unwrap();
+
+    // The statement of the late member waits, with its look at the joins behind it.
+    let held = "BEGIN; INSERT INTO celeriac.arrivals (join_id, idx, task_id, ok) VALUES ('old', 1, 'held', true)";
+    sqlx::raw_sql(held).execute(&mut holder).await.unwrap();
+    let late = [arrival(1)];
+    let (recorded, ()) = tokio::join!(store.record_arrivals(&late), async {
+        let mut waits = async || sqlx::query_scalar::<_, i64>(WAITS).fetch_one(&mut other).await.unwrap();
+        eventually("the arrival waits", async || waits().await, |waits| *waits == 1).await;
+        while store.sweep_joins(KEPT, 100).await.unwrap() > 0 {}
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    });
+    recorded.unwrap();
+    const ROWS: &str = "SELECT (SELECT count(*) FROM celeriac.joins) + (SELECT count(*) FROM celeriac.arrivals)
+        + (SELECT count(*) FROM celeriac.tallies)";
+    let mut rows = async || sqlx::query_scalar::<_, i64>(ROWS).fetch_one(&mut other).await.unwrap();
+    assert!(rows().await >= 4, "the join is closed, and the late arrival is there");
+    let later = "UPDATE celeriac.joins SET swept_at = swept_at - interval '2 minutes'";
+    sqlx::raw_sql(later).execute(&mut holder).await.unwrap();
+    while store.sweep_joins(KEPT, 100).await.unwrap() > 0 {}
+    assert_eq!(rows().await, 0);
+    store.close().await;
+}
+
+#[celeriac_tests::test(real, threads = 2)]
 async fn a_join_is_fired_by_one_member_after_the_last_arrival_whatever_is_killed(bed: Bed) {
     let joins: usize = if is_long() { 3_000 } else { 100 };
     let options = ResultsOptions { url: Secret::new(bed.database_url()), ..ResultsOptions::default() };
     let stores = join_all((0..WORKERS).map(async |_| connect(&options).await.unwrap().unwrap())).await;
     let ids: Vec<_> = (0..joins).map(|number| format!("join-{number}")).collect();
     for id in &ids {
-        let size = MEMBERS.unsigned_abs();
-        stores[0].add_join(&NewJoin { id: id.clone(), size, body: "{}".to_owned() }).await.unwrap();
+        stores[0].add_join(&NewJoin::new(id, MEMBERS.unsigned_abs(), "{}")).await.unwrap();
     }
     // A fifth of the deliveries stand twice on the queue.
     let mut deliveries: Vec<_> = ids

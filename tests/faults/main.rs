@@ -12,6 +12,7 @@ mod budgets;
 mod canary;
 mod cancels;
 mod celery_killed;
+mod chord_budget;
 mod chords_killed;
 mod clocks;
 mod cluster;

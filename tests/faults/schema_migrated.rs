@@ -12,13 +12,16 @@ use crate::ledger::{Ledger, is_long, note};
 /// Undoes the last migrations.
 const BEFORE_THE_LAST: &str = "DROP VIEW celeriac.open_joins;
     DROP TABLE celeriac.joins, celeriac.arrivals, celeriac.tallies;
-    DROP FUNCTION celeriac.add_join, celeriac.give_up_join;
+    DROP FUNCTION celeriac.add_join, celeriac.give_up_join, celeriac.open_join, celeriac.touch_join;
+    DROP TABLE celeriac.groups;
+    DROP FUNCTION celeriac.save_group;
     DROP FUNCTION celeriac.expected_wait;
-    ALTER TABLE celeriac.tasks DROP COLUMN fingerprint CASCADE;
+    ALTER TABLE celeriac.tasks DROP COLUMN fingerprint CASCADE,
+        DROP COLUMN error_module, DROP COLUMN error_args, DROP COLUMN custom_state;
     DROP FUNCTION celeriac.set_fingerprint CASCADE;
     DROP FUNCTION celeriac.fingerprint;
     CREATE INDEX tasks_failed ON celeriac.tasks (finished_at) WHERE state IN ('FAILURE', 'REVOKED', 'REJECTED');
-    DELETE FROM celeriac.migrations WHERE version IN (18, 19, 20)";
+    DELETE FROM celeriac.migrations WHERE version >= 18";
 
 /// A migration of a later version, as this version would apply it: one transaction, which holds its
 /// locks for a while.

@@ -99,7 +99,7 @@ async fn a_result_that_is_written_again_is_the_same_to_celery(bed: Bed) {
     let recorded: Vec<_> = replies.iter().map(|recording| message(codec(recording), recording.body())).collect();
     let before = results_of_python(&mut client, &recorded).await;
     let after = results_of_python(&mut client, &written).await;
-    let mut changed = Vec::new();
+    let mut changed = Vec::<(String, String, String)>::new();
     for (recording, (mut before, mut after)) in replies.iter().zip(before.into_iter().zip(after)) {
         let name = recording.name();
         assert!(after["error"].is_null(), "{name}: {after}");
@@ -119,11 +119,6 @@ async fn a_result_that_is_written_again_is_the_same_to_celery(bed: Bed) {
         assert_eq!(after["meta"], before["meta"], "{name}");
         assert_eq!((&after["state"], &after["result"]), (&before["state"], &before["result"]), "{name}");
     }
-    let expected = [
-        // A failure keeps the message, not the arguments, so an exception with several arguments
-        // cannot be built again.
-        ("failure_custom", r#""Declined" ["no",7]"#, r#""Exception" ["<class 'app.Declined'>([\"('no', 7)\"])"]"#),
-    ];
-    assert_eq!(changed, expected.map(|(name, was, is)| (name.to_owned(), was.to_owned(), is.to_owned())));
+    assert_eq!(changed, [], "name, before, after");
     client.stop().await;
 }

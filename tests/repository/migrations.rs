@@ -25,6 +25,10 @@ postgres/0017_attempt_logs.sql 6a2f61d34ad1db61
 postgres/0018_fingerprints.sql 2dd1fb92f8766296
 postgres/0019_expected_wait.sql 2514b01053f21812
 postgres/0020_joins.sql 3449a008b6a1c4ef
+postgres/0021_error_args.sql bf8557de5e03b0dd
+postgres/0022_custom_states.sql 0303de231de77579
+postgres/0023_join_ends.sql 391798df161dc39d
+postgres/0024_groups.sql 9a11e47f4e65efc3
 sqlite/0001_tasks.sql 261bf9d42d607485
 sqlite/0002_replays.sql c1f2c9bf05020f79
 sqlite/0003_attempts.sql 1afbf1b9c2333c7e
@@ -34,6 +38,11 @@ sqlite/0007_runs.sql 01da1ea13252ebf3
 sqlite/0008_audit.sql b38226f986f181f1
 sqlite/0013_sent.sql 0f954321309cf334
 sqlite/0020_joins.sql 318938e394e8230f
+sqlite/0021_error_args.sql 92e6a0ea22d455da
+sqlite/0022_next_attempts.sql ec75c7d8c36cef7d
+sqlite/0023_custom_states.sql bfa12ebafb8a5e35
+sqlite/0024_join_ends.sql 45cec2c2c6be157a
+sqlite/0025_groups.sql 92f3ddf88233c63f
 ";
 
 fn hash(text: &[u8]) -> u64 {

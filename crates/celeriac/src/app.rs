@@ -16,7 +16,7 @@ use celeriac_worker::context::SharedState;
 use celeriac_worker::{HookList, Hooks, Registry, TaskDefinition, Worker, WorkerParts};
 
 use crate::error::Result;
-use crate::settings::{Origins, Settings};
+use crate::settings::{DeclaredRoutes, ExchangeOptions, Origins, QueueOptions, Settings, TaskRoute};
 
 /// A program: its configuration and its tasks. It connects when it makes a client.
 ///
@@ -78,6 +78,7 @@ pub struct Builder {
     hooks: HookList,
     functions: RouteFunctions,
     pool: Option<AmqpPool>,
+    declared: DeclaredRoutes,
     flags: Vec<(&'static str, String, &'static str)>,
 }
 
@@ -122,6 +123,7 @@ impl Celeriac {
             hooks: HookList::default(),
             functions: RouteFunctions::default(),
             pool: None,
+            declared: DeclaredRoutes::default(),
             flags: Vec::new(),
         }
     }
@@ -265,6 +267,52 @@ impl Builder {
         self
     }
 
+    /// Declares a queue, as `queues.<name>` of the configuration does.
+    ///
+    /// ```
+    /// use celeriac::prelude::*;
+    /// use celeriac::settings::{Binding, ExchangeKind, ExchangeOptions, QueueKind, QueueOptions, TaskRoute};
+    ///
+    /// # fn main() -> celeriac::Result<()> {
+    /// let orders = ExchangeOptions { kind: ExchangeKind::Topic, ..ExchangeOptions::default() };
+    /// let urgent = QueueOptions {
+    ///     kind: QueueKind::Classic,
+    ///     max_priority: Some(9),
+    ///     bindings: vec![Binding::new("orders", "*.urgent")],
+    ///     ..QueueOptions::default()
+    /// };
+    /// let app = Celeriac::builder()
+    ///     .set("broker.url", "memory://example")
+    ///     .exchange("orders", orders)
+    ///     .queue("urgent", urgent)
+    ///     .task_route(TaskRoute { task: "orders.*".into(), queue: Some("urgent".into()), ..TaskRoute::default() })
+    ///     .build()?;
+    /// assert!(app.settings().queues.contains_key("urgent"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// It is checked with the configuration, whose files and variables win over it, key by key. A
+    /// second declaration of a name replaces the first.
+    pub fn queue(mut self, name: impl Into<String>, options: QueueOptions) -> Self {
+        self.declared.queues.insert(name.into(), options);
+        self
+    }
+
+    /// Declares an exchange, as `exchanges.<name>` of the configuration does: see
+    /// [`Builder::queue`].
+    pub fn exchange(mut self, name: impl Into<String>, options: ExchangeOptions) -> Self {
+        self.declared.exchanges.insert(name.into(), options);
+        self
+    }
+
+    /// Adds a route of tasks behind those that were added before. The first that matches a call
+    /// decides. `task_routes` of the configuration replaces all of them.
+    pub fn task_route(mut self, route: TaskRoute) -> Self {
+        self.declared.task_routes.push(route);
+        self
+    }
+
     /// Adds a route function. An entry of `task_routes` names it:
     /// `- { task: "orders.*", function: by_region }`.
     ///
@@ -339,7 +387,8 @@ impl Builder {
             (None, Directory::None) => None,
         };
         let functions = self.functions;
-        let origins = Origins { directory, environment: self.environment, flags: self.flags, functions };
+        let Self { environment, flags, declared, .. } = self;
+        let origins = Origins { directory, environment, flags, functions, declared };
         let settings = Settings::load(&origins)?;
         let registry = Registry::new(self.tasks).map_err(|error| {
             let help = error.help().map_or_else(String::new, |help| format!("; {help}"));

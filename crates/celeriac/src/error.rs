@@ -81,9 +81,12 @@ impl Error {
                 Kind::NotSent(_) | Kind::NotWritten(_) => ErrorKind::Send,
                 Kind::TaskEnded => ErrorKind::Task,
                 Kind::Timeout => ErrorKind::Timeout,
-                Kind::Results(_) | Kind::NotRevoked(_) | Kind::NoStore | Kind::NoOutcome | Kind::Unknown => {
-                    ErrorKind::Results
-                }
+                Kind::Results(_)
+                | Kind::NotRevoked(_)
+                | Kind::NoStore
+                | Kind::NoOutcome
+                | Kind::WaitInTask
+                | Kind::Unknown => ErrorKind::Results,
                 Kind::Data => ErrorKind::Data,
                 Kind::Closed => ErrorKind::Broker,
             },
@@ -132,6 +135,7 @@ impl Error {
                 | Kind::Timeout
                 | Kind::Unknown
                 | Kind::NoOutcome
+                | Kind::WaitInTask
                 | Kind::Data
                 | Kind::Closed => false,
             },

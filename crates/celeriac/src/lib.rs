@@ -36,16 +36,19 @@ pub mod settings;
 
 mod app;
 mod error;
+mod run_worker;
+mod value;
 
 pub use app::{Builder, Celeriac};
 pub use error::{Error, ErrorKind, Result};
+pub use run_worker::RunOptions;
 
 pub use celeriac_macros::{task, tasks};
 
 pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{
     Call, CallOptions, Chain, Chord, ChordHandle, Client, DynamicCall, Expiry, Follow, Group, GroupCounts, GroupHandle,
-    Relations, Revoke, TaskHandle, When,
+    MemberEnd, Relations, Revoke, TaskHandle, When,
 };
 pub use celeriac_topology::{CallRoute, RouteDecision, RouteRequest, RouteTarget, SendOptions};
 
@@ -55,8 +58,8 @@ pub use celeriac_protocol::{
     TimeLimits,
 };
 pub use celeriac_worker::{
-    AsyncTask, BlockingTask, Cancellation, IntoTaskDefinition, TaskContext, TaskDefinition, TaskError, TaskFunction,
-    TaskResult, TaskReturn, Tasks, TransactionalTask,
+    AsyncTask, BlockingTask, Cancellation, IntoTaskDefinition, RetryOptions, TaskContext, TaskDefinition, TaskError,
+    TaskFunction, TaskResult, TaskReturn, Tasks, TransactionalTask,
 };
 
 pub use celeriac_protocol::{Failure, TaskState};
@@ -79,10 +82,10 @@ pub mod protocol {
     pub use celeriac_protocol::failure::RevokeReason;
     pub use celeriac_protocol::signature::{SignatureError, SignatureKind};
     pub use celeriac_protocol::state::UnknownState;
-    pub use celeriac_protocol::value::ValueError;
+    pub use celeriac_protocol::value::{ValueError, ValueIndex};
     pub use celeriac_protocol::{
         Accept, ArgumentError, Arguments, BigInt, Body, Codec, Compression, DecodeError, DecodeLimits, Embed,
-        EncodeError, HeaderMap, KombuValue, Map, Parameter, Signature, Value,
+        EncodeError, HeaderMap, KombuValue, Map, Parameter, Properties, Signature, Value,
     };
 }
 

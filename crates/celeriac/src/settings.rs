@@ -7,7 +7,7 @@ mod foreign_names;
 
 use std::path::PathBuf;
 
-use celeriac_config::{Loaded, Problems, Sources, did_you_mean, nearest};
+use celeriac_config::{Loaded, Problem, Problems, Sources, did_you_mean, nearest};
 use celeriac_topology::{Ladder, RouteFunctions, RoutesOptions, TaskOverrides, overrides};
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,38 @@ pub struct Origins {
     pub flags: Vec<(&'static str, String, &'static str)>,
     /// The functions that routes may name.
     pub functions: RouteFunctions,
+    /// Exchanges, queues and routes that the program declares.
+    pub declared: DeclaredRoutes,
 }
+
+/// Exchanges, queues and routes that a program declares in code.
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct DeclaredRoutes {
+    /// Exchanges by name.
+    #[serde(skip_serializing_if = "indexmap::IndexMap::is_empty")]
+    pub exchanges: indexmap::IndexMap<String, ExchangeOptions>,
+    /// Queues by name.
+    #[serde(skip_serializing_if = "indexmap::IndexMap::is_empty")]
+    pub queues: indexmap::IndexMap<String, QueueOptions>,
+    /// Routes of tasks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub task_routes: Vec<TaskRoute>,
+}
+
+impl DeclaredRoutes {
+    /// Returns the declarations as YAML, of which JSON is a part.
+    fn to_yaml(&self) -> Result<Option<String>, Problems> {
+        if *self == Self::default() {
+            return Ok(None);
+        }
+        let text = serde_json::to_string(self);
+        text.map(Some).map_err(|error| Problems::from(vec![Problem::of_source(DECLARED, error.to_string())]))
+    }
+}
+
+/// The name of declarations in code, in messages.
+const DECLARED: &str = "the program";
 
 impl Settings {
     /// Reads the settings.
@@ -102,6 +133,9 @@ impl Settings {
             .environment_name(origins.environment.get("CELERIAC_ENV"))
             .environment(origins.environment.clone())
             .explain_unknown(foreign_names::explain);
+        if let Some(declared) = origins.declared.to_yaml()? {
+            sources = sources.declarations(DECLARED, declared);
+        }
         if let Some(directory) = &origins.directory {
             sources = sources.directory(directory);
         }

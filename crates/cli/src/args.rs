@@ -9,6 +9,7 @@ mod query;
 mod retries;
 mod tips;
 mod topology;
+mod workflow;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, Remova
 pub use query::{FailuresArgs, QueryArgs, RetryArgs, TopArgs};
 pub use retries::{OverdueArgs, RetriesVerb, SendRetriesArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
+pub use workflow::{WorkflowShowArgs, WorkflowVerb};
 
 /// Run, send and inspect background tasks on RabbitMQ, with results in Postgres
 #[derive(Debug, Parser)]
@@ -87,6 +89,9 @@ pub enum Verb {
     /// Show the log lines of a task's attempts
     #[command(after_help = help::LOGS.text())]
     Logs(LogsArgs),
+    /// Show which tasks belong together
+    #[command(subcommand)]
+    Workflow(WorkflowVerb),
     /// Run a query of the cookbook on the result store
     #[command(after_help = help::QUERY.text())]
     Query(QueryArgs),

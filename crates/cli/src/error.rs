@@ -201,7 +201,7 @@ fn client_code(error: &celeriac_client::Error) -> Exit {
         // Of a wait: the task may end later.
         Kind::Timeout | Kind::Unknown => Exit::TimedOut,
         Kind::NoStore => Exit::Config,
-        Kind::NoOutcome | Kind::Data => Exit::Data,
+        Kind::NoOutcome | Kind::WaitInTask | Kind::Data => Exit::Data,
         Kind::Closed => Exit::Internal,
     }
 }

@@ -59,6 +59,7 @@ where
         Verb::Call(args) => Box::pin(verbs::call::run(&program, *args, global.json)).await,
         Verb::Result(args) => Box::pin(verbs::result::run(&program, &args, global.json)).await,
         Verb::Logs(args) => Box::pin(verbs::logs::run(&program, &args, global.json)).await,
+        Verb::Workflow(verb) => Box::pin(verbs::workflow::run(&program, verb, global.json)).await,
         Verb::Query(args) => Box::pin(verbs::query::run(&program, args, name, global.json)).await,
         Verb::Top(args) => Box::pin(verbs::top::run(&program, args, global.json)).await,
         Verb::Failures(args) => Box::pin(verbs::failures::run(&program, args, global.json)).await,

@@ -23,6 +23,7 @@ pub(crate) mod setup;
 pub(crate) mod top;
 pub(crate) mod topology;
 pub(crate) mod worker;
+pub(crate) mod workflow;
 
 use celeriac_config::{did_you_mean, nearest};
 use celeriac_topology::Topology;

@@ -38,6 +38,8 @@ pub struct Client {
     pub(crate) inner: Arc<ClientInner>,
     /// The running task that submits with this client, if any.
     pub(crate) lineage: Option<Arc<Lineage>>,
+    /// True if a running task may wait for the tasks that it submits.
+    pub(crate) allows_waits: bool,
 }
 
 /// A running task that submits other tasks. They become its children.
@@ -131,7 +133,7 @@ impl Client {
         };
         let inner = Arc::new(inner);
         register(&inner);
-        Self { inner, lineage: None }
+        Self { inner, lineage: None, allows_waits: false }
     }
 
     /// Returns a client that submits on behalf of a task. The tasks it submits are children of that
@@ -139,7 +141,38 @@ impl Client {
     #[must_use]
     #[doc(hidden)]
     pub fn within(&self, lineage: Arc<Lineage>) -> Self {
-        Self { inner: Arc::clone(&self.inner), lineage: Some(lineage) }
+        Self { inner: Arc::clone(&self.inner), lineage: Some(lineage), allows_waits: false }
+    }
+
+    /// Returns a client with which a running task may wait for other tasks.
+    ///
+    /// The client of a task's context refuses that, as Celery does: if every slot of the workers
+    /// has a task that waits for another one, none of them ends. Another task that follows from the
+    /// result waits without a slot: a callback, a chain or a chord.
+    ///
+    /// ```
+    /// use celeriac::prelude::*;
+    ///
+    /// #[task]
+    /// async fn price(sku: String) -> TaskResult<i64> {
+    ///     Ok(sku.len().try_into()?)
+    /// }
+    ///
+    /// #[task(queue = "orders")]
+    /// async fn total(ctx: TaskContext, sku: String) -> TaskResult<i64> {
+    ///     // Workers of another queue run `price`.
+    ///     let client = ctx.client().allow_sync_subtasks();
+    ///     Ok(price(sku).submit(&client).await?.get().await?)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn allow_sync_subtasks(&self) -> Self {
+        Self { allows_waits: true, ..self.clone() }
+    }
+
+    /// Returns the running task that may not wait for others, if there is one.
+    pub(crate) fn waiter(&self) -> Option<&Lineage> {
+        self.lineage().filter(|_| !self.allows_waits)
     }
 
     /// Returns the task on whose behalf it submits.

@@ -140,6 +140,15 @@ pub enum Error {
         /// Its id, which is the parent id of each outcome.
         id: String,
     },
+    /// A running task may not wait for another one: see [`Client::allow_sync_subtasks`].
+    ///
+    /// [`Client::allow_sync_subtasks`]: crate::Client::allow_sync_subtasks
+    WaitInTask {
+        /// The id of the task that it would wait for.
+        id: String,
+        /// The id of the running task.
+        waiter: String,
+    },
     /// This program closed the client.
     Closed,
     /// There is no store for revocations.
@@ -185,6 +194,8 @@ pub enum ClientErrorKind<'a> {
     Unknown,
     /// The task has no outcome that can be awaited.
     NoOutcome,
+    /// A running task may not wait for another one.
+    WaitInTask,
     /// The call or its result does not have the expected shape.
     Data,
     /// The client was closed.
@@ -221,6 +232,7 @@ impl Error {
             Self::Timeout { .. } => ClientErrorKind::Timeout,
             Self::Unknown { .. } => ClientErrorKind::Unknown,
             Self::Ignored { .. } | Self::ToAll { .. } => ClientErrorKind::NoOutcome,
+            Self::WaitInTask { .. } => ClientErrorKind::WaitInTask,
             Self::Encode { .. } | Self::Call { .. } | Self::Decode { .. } => ClientErrorKind::Data,
             Self::Closed => ClientErrorKind::Closed,
         }
@@ -249,6 +261,7 @@ impl Error {
             | Self::NoResults
             | Self::Ignored { .. }
             | Self::ToAll { .. }
+            | Self::WaitInTask { .. }
             | Self::Closed
             | Self::NoRevocations => false,
         }
@@ -294,6 +307,7 @@ impl Error {
             | Self::Ignored { .. }
             | Self::Unknown { .. }
             | Self::ToAll { .. }
+            | Self::WaitInTask { .. }
             | Self::Closed
             | Self::NoRevocations
             | Self::Revoke(_)
@@ -316,6 +330,10 @@ impl Error {
             Self::NoOutbox { .. } | Self::NoKeys { .. } => Some("set results.url to the Postgres database"),
             Self::NoResults | Self::NoRevocations => Some("set results.url to a Postgres or SQLite database"),
             Self::Ignored { .. } => Some("send the task without ignoring its result"),
+            Self::WaitInTask { .. } => Some(
+                "let a task follow from the result (.link, Chain, Chord), or wait with \
+                 ctx.client().allow_sync_subtasks() if other workers run that task",
+            ),
             Self::Unknown { .. } => Some(
                 "check the id; by default a task has no row before its first attempt has ended (results.track), and none \
                  after results.retention",
@@ -361,6 +379,7 @@ impl Error {
             | Self::Ignored { .. }
             | Self::Unknown { .. }
             | Self::ToAll { .. }
+            | Self::WaitInTask { .. }
             | Self::Closed
             | Self::NoRevocations => None,
         }
@@ -402,6 +421,9 @@ impl fmt::Display for Error {
             }
             Self::ToAll { id } => {
                 write!(formatter, "task {id} was broadcast: query the outcomes of its workers by parent_id")
+            }
+            Self::WaitInTask { id, waiter } => {
+                write!(formatter, "task {waiter} cannot wait for task {id}: both may need the same slot of a worker")
             }
             Self::Closed => formatter.write_str("the client was closed by this program"),
             Self::NoRevocations => formatter.write_str(
@@ -499,6 +521,7 @@ mod tests {
             Error::Ignored { id: id() },
             Error::Unknown { id: id() },
             Error::ToAll { id: id() },
+            Error::WaitInTask { id: id(), waiter: id() },
             Error::Closed,
             Error::NoRevocations,
             Error::Revoke(lost()),

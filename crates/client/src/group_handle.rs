@@ -1,13 +1,17 @@
 //! Handles to groups and chords.
 
+use std::fmt;
 use std::time::Duration;
 
-use celeriac_protocol::TaskState;
+use celeriac_protocol::{Failure, TaskState};
+use celeriac_results::{Backend, SavedGroup};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use crate::error::Result;
-use crate::handle::TaskHandle;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::handle::{Origin, TaskHandle};
+use crate::revoke::Revoke;
 
 /// Number of members that a handle asks the store about at a time.
 const AT_A_TIME: usize = 64;
@@ -27,8 +31,9 @@ const AT_A_TIME: usize = 64;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GroupHandle {
+    client: Client,
     id: String,
     members: Vec<TaskHandle<serde_json::Value>>,
 }
@@ -44,9 +49,31 @@ pub struct GroupCounts {
     pub failed: usize,
 }
 
+impl fmt::Debug for GroupHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client: _, id, members } = self;
+        formatter.debug_struct("GroupHandle").field("id", id).field("members", members).finish_non_exhaustive()
+    }
+}
+
 impl GroupHandle {
-    pub(crate) fn new(id: String, members: Vec<TaskHandle<serde_json::Value>>) -> Self {
-        Self { id, members }
+    pub(crate) fn new(client: Client, id: String, members: Vec<TaskHandle<serde_json::Value>>) -> Self {
+        Self { client, id, members }
+    }
+
+    /// Saves the ids of the members in the result store, so that [`Client::group`] makes this
+    /// handle again from the id, in any program. They are kept for `results.retention`.
+    ///
+    /// # Errors
+    /// Returns an error if there is no result store, or if it cannot answer.
+    pub async fn save(&self) -> Result<()> {
+        self.save_with(None).await
+    }
+
+    async fn save_with(&self, body: Option<String>) -> Result<()> {
+        let members = self.members.iter().map(|member| member.id().to_owned()).collect();
+        let saved = SavedGroup { id: self.id.clone(), members, body };
+        store(&self.client)?.save_group(&saved).await.map_err(Error::Results)
     }
 
     /// Returns the id of the group. The row of each member has it in `group_id`.
@@ -74,10 +101,7 @@ impl GroupHandle {
     /// # Errors
     /// As [`TaskHandle::get`], for the first member that has not succeeded, in order.
     pub async fn get(&self) -> Result<Vec<serde_json::Value>> {
-        match self.members.first() {
-            None => Ok(Vec::new()),
-            Some(first) => self.get_timeout(first.client().inner.options.result_timeout).await,
-        }
+        self.get_timeout(self.client.inner.options.result_timeout).await
     }
 
     /// Waits for all results, up to `patience`.
@@ -116,6 +140,78 @@ impl GroupHandle {
     }
 }
 
+impl GroupHandle {
+    /// Returns the first member that has not succeeded so far, in order, with its error.
+    ///
+    /// # Errors
+    /// As [`TaskHandle::record`].
+    pub async fn first_error(&self) -> Result<Option<(usize, Failure)>> {
+        let ends = self.members.iter().enumerate().map(|(index, member)| async move {
+            let row = member.record().await?.filter(|row| row.state.is_final() && row.state != TaskState::Success);
+            Ok::<_, Error>(row.map(|row| (index, row.failure.unwrap_or_else(Failure::ignored))))
+        });
+        let mut ends = std::pin::pin!(stream::iter(ends).buffered(AT_A_TIME));
+        while let Some(end) = ends.try_next().await? {
+            if end.is_some() {
+                return Ok(end);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Revokes all members. Those that have ended stay as they are.
+    pub fn revoke(&self) -> Revoke {
+        self.client.revoke(self.members.iter().map(TaskHandle::id))
+    }
+}
+
+impl Client {
+    /// Makes a handle to a group that was [saved](GroupHandle::save), by this program or another.
+    /// Of a chord, it is the handle of the header.
+    ///
+    /// ```no_run
+    /// use celeriac::prelude::*;
+    ///
+    /// # async fn example(client: &Client, id: &str) -> celeriac::Result<()> {
+    /// let pages = client.group(id).await?;
+    /// println!("{} of {} pages wait", pages.counts().await?.waiting, pages.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Unknown`] if no group of this id is saved, and an error if there is no
+    /// result store, or if it cannot answer.
+    pub async fn group(&self, id: &str) -> Result<GroupHandle> {
+        self.saved(id).await.map(|(group, _)| group)
+    }
+
+    /// Makes a handle to a chord that was [saved](ChordHandle::save), by this program or another.
+    /// The id is that of its header.
+    ///
+    /// # Errors
+    /// As [`Client::group`], and if it is a group without a body.
+    pub async fn chord(&self, id: &str) -> Result<ChordHandle> {
+        match self.saved(id).await? {
+            (header, Some(body)) => Ok(ChordHandle::new(header, self.handle(body))),
+            (_, None) => Err(Error::Unknown { id: id.to_owned() }),
+        }
+    }
+
+    async fn saved(&self, id: &str) -> Result<(GroupHandle, Option<String>)> {
+        let found = store(self)?.find_group(id).await.map_err(Error::Results)?;
+        let SavedGroup { id, members, body } = found.ok_or_else(|| Error::Unknown { id: id.to_owned() })?;
+        // They were sent before their ids were saved.
+        let sent = Origin { is_sent: true, ..Origin::default() };
+        let members = members.into_iter().map(|member| self.handle(member).with_origin(sent)).collect();
+        Ok((GroupHandle::new(self.clone(), id, members), body))
+    }
+}
+
+fn store(client: &Client) -> Result<&dyn Backend> {
+    client.results().map(|results| &**results).ok_or(Error::NoResults)
+}
+
 /// A handle to a submitted chord.
 #[derive(Debug, Clone)]
 pub struct ChordHandle {
@@ -126,6 +222,21 @@ pub struct ChordHandle {
 impl ChordHandle {
     pub(crate) fn new(header: GroupHandle, body: TaskHandle<serde_json::Value>) -> Self {
         Self { header, body }
+    }
+
+    /// Saves the ids of the members and of the body in the result store, so that [`Client::chord`]
+    /// makes this handle again from the id of the header.
+    ///
+    /// # Errors
+    /// As [`GroupHandle::save`].
+    pub async fn save(&self) -> Result<()> {
+        self.header.save_with(Some(self.body.id().to_owned())).await
+    }
+
+    /// Revokes all members and the body. The chord fails when its members have ended.
+    pub fn revoke(&self) -> Revoke {
+        let members = self.header.members.iter().map(TaskHandle::id);
+        self.header.client.revoke(members.chain([self.body.id()]))
     }
 
     /// Returns the id of the last step of the body.

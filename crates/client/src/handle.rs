@@ -195,7 +195,9 @@ impl<T> TaskHandle<T> {
     ///
     /// # Errors
     /// Returns [`Error::Timeout`] if the task has not ended by then, [`Error::Unknown`] if nothing
-    /// is known of it by then, and [`Error::Ignored`] if the call asked for no result.
+    /// is known of it by then, and [`Error::Ignored`] if the call asked for no result. Returns
+    /// [`Error::WaitInTask`] at once if the client is that of a running task: see
+    /// [`Client::allow_sync_subtasks`].
     pub async fn wait(&self) -> Result<TaskRecord> {
         self.wait_timeout(self.client.inner.options.result_timeout).await
     }
@@ -214,6 +216,9 @@ impl<T> TaskHandle<T> {
         patience: Duration,
         stored: impl FnOnce(&'a Arc<dyn Backend>) -> BoxFuture<'a, celeriac_results::Result<TaskRecord>>,
     ) -> Result<TaskRecord> {
+        if let Some(waiter) = self.client.waiter() {
+            return Err(Error::WaitInTask { id: self.id.clone(), waiter: waiter.id.clone() });
+        }
         if self.origin.is_to_all {
             return Err(Error::ToAll { id: self.id.clone() });
         }

@@ -30,6 +30,7 @@ pub mod revoke;
 mod replies;
 
 mod error;
+mod member_end;
 mod options;
 
 pub use call::{Call, CallOptions, Expiry, Follow, Relations, When};
@@ -39,6 +40,7 @@ pub use error::{Awaited, ClientErrorKind, Error, Result};
 pub use group::{Chord, Group};
 pub use group_handle::{ChordHandle, GroupCounts, GroupHandle};
 pub use handle::TaskHandle;
+pub use member_end::MemberEnd;
 pub use options::{ClientOptions, HeaderStyle};
 pub use revoke::Revoke;
 pub use submit::{DynamicCall, PreparedTask, StoredCall};

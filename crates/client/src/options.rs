@@ -20,6 +20,9 @@ pub struct ClientOptions {
     /// Longest wait of `TaskHandle::get`. Then it returns an error.
     #[serde(with = "duration")]
     pub result_timeout: Duration,
+    /// Time from the start of a chord to its end, unless the chord sets its own. Zero: none.
+    #[serde(with = "duration")]
+    pub chord_deadline: Duration,
     /// True if tasks request replies, also with a result store. `rpc://` as the result store sets
     /// it.
     pub request_replies: bool,
@@ -32,6 +35,7 @@ impl Default for ClientOptions {
             compression: None,
             headers: HeaderStyle::Minimal,
             result_timeout: Duration::from_secs(600),
+            chord_deadline: Duration::from_secs(30 * 24 * 3600),
             request_replies: false,
         }
     }

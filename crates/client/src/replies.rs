@@ -225,6 +225,7 @@ fn to_record(meta: ResultMeta) -> TaskRecord {
     // A worker's STARTED has the name of the worker in place of a result.
     let told = meta.failure.is_none() && meta.status != TaskState::Started.as_str();
     TaskRecord {
+        custom_state: meta.is_custom().then(|| meta.status.clone()),
         // A decoded value can be encoded.
         result: if told { written(&meta.result) } else { None },
         failure: meta.failure,

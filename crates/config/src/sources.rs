@@ -22,11 +22,12 @@ const MAIN_FILE: &str = "celeriac.yaml";
 /// The sources of values. Later ones in this list win, in whatever order they were added:
 ///
 /// 1. the defaults;
-/// 2. `celeriac.yaml` in the directory;
-/// 3. the other files in it, in the order of their addition;
-/// 4. `<name>.yaml` in it, for the name of the environment;
-/// 5. variables `CELERIAC__SECTION__KEY`;
-/// 6. the command line.
+/// 2. the declarations of the program;
+/// 3. `celeriac.yaml` in the directory;
+/// 4. the other files in it, in the order of their addition;
+/// 5. `<name>.yaml` in it, for the name of the environment;
+/// 6. variables `CELERIAC__SECTION__KEY`;
+/// 7. the command line.
 ///
 /// Sections merge key by key. Lists and single values replace. Files may be absent, except that of
 /// the environment's name. Variables and flags are text, which is read as the type of their key:
@@ -40,6 +41,7 @@ const MAIN_FILE: &str = "celeriac.yaml";
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     defaults: Option<(String, String)>,
+    declarations: Option<(String, String)>,
     directory: Option<PathBuf>,
     files: Vec<String>,
     environment_name: Option<String>,
@@ -62,6 +64,13 @@ impl Sources {
     #[must_use]
     pub fn defaults(mut self, name: impl Into<String>, yaml: impl Into<String>) -> Self {
         self.defaults = Some((name.into(), yaml.into()));
+        self
+    }
+
+    /// Adds the declarations of the program, as YAML, with a name for messages.
+    #[must_use]
+    pub fn declarations(mut self, name: impl Into<String>, yaml: impl Into<String>) -> Self {
+        self.declarations = Some((name.into(), yaml.into()));
         self
     }
 
@@ -123,6 +132,9 @@ impl Sources {
             collected.add_text(&ValueOrigin::Defaults(name.clone()), text);
         }
         let defaults = collected.merged.clone();
+        if let Some((name, text)) = &self.declarations {
+            collected.add_text(&ValueOrigin::Defaults(name.clone()), text);
+        }
         if let Some(directory) = &self.directory {
             self.collect_directory(directory, &mut collected);
         }

@@ -1,12 +1,15 @@
 //! The record of an error.
 
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::repr::{repr_args, repr_value};
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, ValueError};
 
 /// An error as it is stored, sent and shown: its kind, its message, and its origin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// Name of the error's type, such as `PaymentDeclined`.
     pub kind: String,
@@ -15,6 +18,9 @@ pub struct Failure {
     pub module: Option<String>,
     /// The message.
     pub message: String,
+    /// The arguments of the exception, if the message is not the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<Box<[Value]>>,
     /// Its causes, one in each line, and a backtrace if there is one.
     pub trace: Option<String>,
 }
@@ -43,11 +49,11 @@ impl RevokeReason {
     }
 }
 
+/// The kind of a request for another attempt.
+const RETRY: &str = "Retry";
+
 /// Celery's exception for a revoked task.
 const REVOKED: &str = "TaskRevokedError";
-
-/// Celery's exception for a retry.
-const RETRY: &str = "Retry";
 
 /// billiard's exception for a hard time limit.
 const TIME_LIMIT: &str = "TimeLimitExceeded";
@@ -64,45 +70,91 @@ impl Failure {
         RevokeReason::ALL.into_iter().find(|reason| is_revoked && self.message == reason.as_str())
     }
 
+    /// Returns the request of a task for another attempt. Celery stores no exception for it.
+    #[doc(hidden)]
+    pub fn retry(reason: impl Into<String>) -> Self {
+        Self::new(RETRY, reason)
+    }
+
+    /// Returns `true` for the request of a task for another attempt, which no error has caused.
+    #[doc(hidden)]
+    pub fn is_retry(&self) -> bool {
+        self.kind == RETRY && self.module.is_none()
+    }
+
     /// Returns the end of a task that has asked for none, as the members of a chord see it.
     #[doc(hidden)]
     pub fn ignored() -> Self {
         Self::new("Ignore", "")
     }
 
-    /// Returns the request of a task for another attempt. It is not an error: Celery stores none.
-    #[doc(hidden)]
-    pub fn retry(reason: impl Into<String>) -> Self {
-        Self::new(RETRY, reason)
-    }
-
-    /// Returns `true` if this is the request of a task for another attempt.
-    pub(crate) fn asks_for_retry(&self) -> bool {
-        self.kind == RETRY && self.module.is_none()
-    }
-
     /// Returns the error as Python would print it.
     #[doc(hidden)]
     pub fn python_repr(&self) -> String {
         let (kind, _) = self.python_class();
-        match self.python_argument() {
-            None => format!("{kind}()"),
-            Some(argument) => format!("{kind}({})", repr_value(&argument)),
+        match &*self.args() {
+            [only] => format!("{kind}({})", repr_value(only)),
+            args => format!("{kind}{}", repr_args(args)),
         }
     }
 
     /// Returns an error without causes.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind: kind.into(), module: None, message: message.into(), trace: None }
+        Self { kind: kind.into(), module: None, message: message.into(), args: None, trace: None }
+    }
+
+    /// Returns the same error with these arguments of its exception. The message becomes the text
+    /// that Python's `str` returns for it.
+    #[must_use]
+    pub fn with_args(self, args: Vec<Value>) -> Self {
+        let message = said(&self.kind, &args);
+        let is_message = match args.as_slice() {
+            [] => true,
+            [Value::Text(only)] => !only.is_empty(),
+            _ => false,
+        };
+        Self { message, args: Some(args.into()).filter(|_| !is_message), ..self }
+    }
+
+    /// Returns the arguments of the exception. Without others, the message is the only one, or the
+    /// number of seconds of a time limit.
+    pub fn args(&self) -> Cow<'_, [Value]> {
+        match &self.args {
+            Some(args) => Cow::Borrowed(args),
+            None if self.message.is_empty() => Cow::Borrowed(&[]),
+            None => Cow::Owned(vec![self.seconds_of_limit().unwrap_or_else(|| self.message.as_str().into())]),
+        }
+    }
+
+    /// Returns the arguments of the exception as a typed value, such as a tuple.
+    ///
+    /// ```
+    /// use celeriac::Failure;
+    /// use celeriac::protocol::ValueError;
+    ///
+    /// fn code(failure: &Failure) -> Result<i64, ValueError> {
+    ///     let (_reason, code): (String, i64) = failure.args_as()?;
+    ///     Ok(code)
+    /// }
+    ///
+    /// let declined = Failure::new("Declined", "").with_args(vec!["no funds".into(), 7.into()]);
+    /// assert_eq!(code(&declined).unwrap(), 7);
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the arguments have another shape.
+    pub fn args_as<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
+        Value::List(self.args().into_owned()).into_typed()
     }
 
     /// Returns the error in Celery's format for a result, which Python raises: `exc_type`,
     /// `exc_message`, `exc_module`.
     pub fn to_exception(&self) -> Value {
         let (kind, module) = self.python_class();
+        let args = self.args().into_owned();
         let entries = [
             ("exc_type".to_owned(), kind.into()),
-            ("exc_message".to_owned(), Value::List(self.python_argument().into_iter().collect())),
+            ("exc_message".to_owned(), Value::List(args)),
             ("exc_module".to_owned(), module.into()),
         ];
         Value::Map(entries.into())
@@ -124,29 +176,21 @@ impl Failure {
             Value::Text(module) => Some(module),
             _ => None,
         };
-        let message = match take(&mut entries, "exc_message") {
-            Value::List(args) => said(&kind, &args),
-            Value::Null => String::new(),
-            other => said(&kind, &[other]),
+        let args = match take(&mut entries, "exc_message") {
+            Value::List(args) => args,
+            Value::Null => Vec::new(),
+            other => vec![other],
         };
-        Self { module, ..Self::new(kind, message) }
+        Self { module, ..Self::new(kind, "") }.with_args(args)
     }
 
-    /// Returns the argument of the exception in Python: the message, or the number of seconds of a
-    /// time limit.
-    fn python_argument(&self) -> Option<Value> {
-        if self.message.is_empty() {
+    /// Returns the number of seconds of a time limit, which is the argument of its exception.
+    fn seconds_of_limit(&self) -> Option<Value> {
+        if self.python_class() != (TIME_LIMIT, "billiard.exceptions") {
             return None;
         }
-        let message = self.message.as_str();
-        let number = match self.python_class() {
-            (TIME_LIMIT, "billiard.exceptions") => {
-                let float = || message.parse().ok().filter(|limit: &f64| limit.is_finite()).map(Value::Float);
-                message.parse().ok().map(Value::Int).or_else(float)
-            }
-            _ => None,
-        };
-        Some(number.unwrap_or_else(|| message.into()))
+        let float = || self.message.parse().ok().filter(|limit: &f64| limit.is_finite()).map(Value::Float);
+        self.message.parse().ok().map(Value::Int).or_else(float)
     }
 
     /// Returns the class that Python looks up. If it does not exist, Python creates one of that
@@ -313,7 +357,31 @@ mod tests {
             (r#"{"exc_type": 5, "exc_message": null, "exc_module": null}"#, "Exception", ""),
             (r#"{"exc_type": "Odd", "exc_message": "x", "exc_module": null}"#, "Odd", "x"),
         ] {
-            assert_eq!(read(found), Failure::new(kind, message), "{found}");
+            let failure = read(found);
+            assert_eq!((failure.kind.as_str(), failure.message.as_str()), (kind, message), "{found}");
+        }
+    }
+
+    #[test]
+    fn arguments_of_any_value_survive() {
+        let exception =
+            r#"{"exc_type": "Declined", "exc_message": ["no funds", 7, {"limit": null}], "exc_module": "shop"}"#;
+        let failure = read(exception);
+        assert_eq!(failure.to_exception(), value(exception));
+        assert_eq!(failure.message, "('no funds', 7, {'limit': None})");
+        let (reason, code, _): (String, i64, Value) = failure.args_as().unwrap();
+        assert_eq!((reason.as_str(), code), ("no funds", 7));
+        assert!(failure.args_as::<(String, i64)>().is_err());
+        assert_eq!(failure.python_repr(), "Declined('no funds', 7, {'limit': None})");
+
+        let plain = Failure::new("Declined", "no");
+        assert_eq!(plain.args_as::<(String,)>().unwrap().0, "no");
+        assert_eq!(plain.python_repr(), "Declined('no')");
+        assert_eq!(plain.clone().with_args(vec!["no".into()]), plain);
+        assert_eq!(plain.with_args(vec![]), Failure::new("Declined", ""));
+        for args in ["[0.5]", "[\"\"]", "[null]"] {
+            let exception = format!(r#"{{"exc_type": "E", "exc_message": {args}, "exc_module": "m"}}"#);
+            assert_eq!(read(&exception).to_exception(), value(&exception), "{args}");
         }
     }
 

@@ -10,6 +10,7 @@ use celeriac_units::FieldPaths;
 
 use crate::arguments::Parameter;
 use crate::failure::Failure;
+use crate::repr::repr_value;
 use crate::value::{KombuValue, Map, Value};
 
 /// The mark in place of a redacted value.
@@ -158,8 +159,26 @@ impl RedactedValues {
         }
         Failure {
             message: self.remove_from(&failure.message).into_owned(),
+            args: failure.args.map(|args| args.into_iter().map(|arg| self.remove_from_value(arg)).collect()),
             trace: failure.trace.as_deref().map(|trace| self.remove_from(trace).into_owned()),
             ..failure
+        }
+    }
+
+    fn remove_from_value(&self, value: Value) -> Value {
+        match value {
+            Value::List(items) => Value::List(items.into_iter().map(|item| self.remove_from_value(item)).collect()),
+            Value::Map(entries) => {
+                let remove = |(name, value): (String, Value)| {
+                    (self.remove_from(&name).into_owned(), self.remove_from_value(value))
+                };
+                Value::Map(entries.into_iter().map(remove).collect())
+            }
+            Value::Text(text) => Value::Text(self.remove_from(&text).into_owned()),
+            other => {
+                let shown = repr_value(&other);
+                if *self.remove_from(&shown) == *shown { other } else { REDACTED.into() }
+            }
         }
     }
 }

@@ -4,11 +4,13 @@
 //! kept, so that a signature leaves as it arrived.
 
 mod canvas;
+mod chord_rules;
 mod embed;
 mod options;
 
 #[doc(hidden)]
 pub use canvas::ChordParts;
+pub use chord_rules::{ChordPolicy, ChordRules};
 pub use embed::Embed;
 pub use options::{Moment, SignatureOptions};
 
@@ -185,6 +187,31 @@ impl Signature {
         match body {
             Value::Map(entries) => entries.get(keys::JOIN).and_then(Value::as_str),
             _ => None,
+        }
+    }
+
+    /// Returns the same signature with one task at its end: a group is followed by Celery's
+    /// `celery.accumulate`, whose result is the list of the members' results.
+    ///
+    /// # Errors
+    /// Returns an error if a step of a chain is not a signature.
+    #[doc(hidden)]
+    pub fn accumulated(self) -> Result<Self, SignatureError> {
+        match self.kind() {
+            SignatureKind::Group => {
+                let accumulate = Self::new("celery.accumulate").kwarg("index", 0);
+                let mut chord = Self::new("celery.chord").kwarg("header", self).kwarg("body", accumulate);
+                chord.subtask_type = Some("chord".to_owned());
+                Ok(chord)
+            }
+            SignatureKind::Chain => {
+                let mut steps = self.members()?;
+                if let Some(last) = steps.pop() {
+                    steps.push(last.accumulated()?);
+                }
+                Ok(self.kwarg("tasks", Value::List(steps.into_iter().map(Value::from).collect())))
+            }
+            SignatureKind::Task | SignatureKind::Chord => Ok(self),
         }
     }
 

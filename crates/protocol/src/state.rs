@@ -49,7 +49,7 @@ impl TaskState {
     }
 
     /// Returns the name in tables and messages.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
             Self::Sent => "SENT",

@@ -11,6 +11,8 @@ mod number;
 
 mod dynamic;
 
+mod access;
+mod convert;
 mod into_typed;
 mod key;
 mod read;
@@ -19,6 +21,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use access::ValueIndex;
 pub use dynamic::{Map, Value};
 pub use error::ValueError;
 pub use kombu::KombuValue;

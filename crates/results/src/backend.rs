@@ -19,9 +19,10 @@ use crate::revocations::Revocations;
 use crate::run_log::RunLog;
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteBackend;
+use crate::workflows::Workflows;
 
-/// A store of outcomes, revocations, crashes, long runs, operators' actions and joins.
-pub trait Backend: Outcomes + Revocations + CrashLog + RunLog + AuditLog + Joins {
+/// A store of outcomes, revocations, crashes, long runs, operators' actions, joins and workflows.
+pub trait Backend: Outcomes + Revocations + CrashLog + RunLog + AuditLog + Joins + Workflows {
     /// Returns the store as Postgres. Only Postgres has transactions, an outbox and idempotency
     /// keys.
     fn postgres(&self) -> Option<&PostgresBackend> {

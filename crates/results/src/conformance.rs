@@ -43,6 +43,7 @@ macro_rules! for_each_store_case {
         $tests! {
             an_action_is_open_until_its_end
             every_field_survives
+            a_state_of_a_tasks_own_ends_with_the_task
             missing_fields_stay_missing
             unicode_survives
             nul_and_half_surrogates_survive_in_documents
@@ -107,6 +108,11 @@ macro_rules! for_each_store_case {
             what_is_no_join_has_no_members
             a_join_that_was_given_up_does_not_fire
             only_joins_that_fired_long_ago_are_swept
+            a_join_is_swept_in_pieces
+            a_join_whose_sender_is_gone_ends_and_tells_how_many_were_sent
+            a_join_whose_sender_is_at_work_stays_open
+            a_join_fails_at_its_deadline_unless_it_is_decided
+            the_policy_of_a_join_decides_when_it_fires_and_what_its_body_gets
         }
     };
 }

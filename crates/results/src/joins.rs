@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::Failure;
+use celeriac_protocol::signature::{ChordPolicy, ChordRules};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::{JoinsUnavailable, StoreAwaited};
 use futures::future::BoxFuture;
@@ -31,6 +32,16 @@ pub trait Joins: fmt::Debug + Send + Sync + 'static {
     /// Adds a join, before any of its members is sent. Changes nothing if it is there.
     fn add_join<'a>(&'a self, join: &'a NewJoin) -> BoxFuture<'a, Result<()>>;
 
+    /// Tells that the sender of a join is at work, and how many members it has sent. Without a
+    /// patience, these are all of them. Returns `false` if the join has ended without its members.
+    fn touch_join<'a>(&'a self, id: &'a str, sent: u64, patience: Option<Duration>) -> BoxFuture<'a, Result<bool>>;
+
+    /// Returns joins that should end although members have not ended, those that are due first.
+    fn overdue_joins(&self, at_most: u32) -> BoxFuture<'_, Result<Vec<String>>>;
+
+    /// Ends a join that is overdue, unless it has fired. Then nobody's turn is [`NOBODY`]'s.
+    fn end_overdue_join<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
+
     /// Ends a join whose members could not all be sent, unless it has fired. Nothing follows from
     /// it.
     fn give_up_join<'a>(&'a self, id: &'a str, error: &'a str) -> BoxFuture<'a, Result<()>>;
@@ -49,7 +60,8 @@ pub trait Joins: fmt::Debug + Send + Sync + 'static {
     /// bytes together.
     fn find_fired<'a>(&'a self, id: &'a str, largest: usize) -> BoxFuture<'a, Result<Option<FiredJoin>>>;
 
-    /// Deletes at most `at_most` joins that fired longer ago than `keep`, and returns their number.
+    /// Deletes joins that fired longer ago than `keep`, with their arrivals: at most `at_most` rows
+    /// of each table. Returns the number of rows that it has changed, which is zero at the end.
     fn sweep_joins(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>>;
 }
 
@@ -62,6 +74,49 @@ pub struct NewJoin {
     pub size: u64,
     /// The signature of the body, as JSON text.
     pub body: String,
+    /// The ends of members that decide it, and until when.
+    pub rules: ChordRules,
+    /// Longest time without a word of the sender, after which the sender is gone. `None` if a
+    /// delivery sends the members, which comes again until they are sent.
+    pub patience: Option<Duration>,
+}
+
+/// The position of the member that fires a join which no member fires.
+pub const NOBODY: i64 = -1;
+
+/// The numbers by which a join is decided before all members have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Decisive {
+    /// So many successes.
+    pub(crate) enough: Option<i64>,
+    /// More failures than these.
+    pub(crate) tolerated: Option<i64>,
+}
+
+impl NewJoin {
+    /// Makes a join that all members decide, and that a delivery sends.
+    pub fn new(id: impl Into<String>, size: u64, body: impl Into<String>) -> Self {
+        Self { id: id.into(), size, body: body.into(), rules: ChordRules::default(), patience: None }
+    }
+
+    pub(crate) fn size(&self) -> i64 {
+        i64::try_from(self.size).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.rules.policy == ChordPolicy::Settled
+    }
+
+    pub(crate) fn decisive(&self) -> Decisive {
+        match self.rules.policy {
+            ChordPolicy::All | ChordPolicy::Settled => Decisive::default(),
+            ChordPolicy::FailFast => Decisive { enough: None, tolerated: Some(0) },
+            ChordPolicy::AtLeast(least) => {
+                let least = i64::try_from(least).unwrap_or(i64::MAX).min(self.size());
+                Decisive { enough: Some(least), tolerated: Some(self.size().saturating_sub(least)) }
+            }
+        }
+    }
 }
 
 /// A member of a join.
@@ -98,7 +153,7 @@ pub enum Turn {
     Unknown,
 }
 
-/// A join whose members have all ended.
+/// A join that is decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FiredJoin {
     /// The signature of the body, as JSON text.
@@ -110,7 +165,7 @@ pub struct FiredJoin {
 /// The results of the members of a join.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JoinResults {
-    /// All have succeeded. Their results as JSON text, in order.
+    /// As many have succeeded as have to. Their results as JSON text, in order.
     All(Vec<String>),
     /// The first member that has not, in order.
     Failed {
@@ -118,6 +173,11 @@ pub enum JoinResults {
         task: String,
         /// Its error.
         failure: Failure,
+    },
+    /// It has ended before its members.
+    Over {
+        /// The reason.
+        reason: String,
     },
     /// The results are larger than the limit.
     TooLarge {
@@ -271,4 +331,58 @@ pub(crate) fn turns<'a>(
         Some(_) => Turn::Done,
     };
     members.iter().map(turn).collect()
+}
+
+/// The row of a join that has fired, and the sums of its arrivals.
+pub(crate) struct FiredRow {
+    pub(crate) body: String,
+    /// The reason why it ended before its members.
+    pub(crate) over: Option<String>,
+    pub(crate) settled: bool,
+    pub(crate) enough: Option<i64>,
+    /// Number of members that have succeeded.
+    pub(crate) ok: i64,
+    /// Bytes of all results and errors.
+    pub(crate) size: i64,
+    /// The first member that has not succeeded, in order.
+    pub(crate) first_failed: Option<(String, Failure)>,
+}
+
+/// The rows to read next.
+pub(crate) enum NextRead {
+    /// Nothing.
+    Done(JoinResults),
+    /// The results of the members that have succeeded.
+    Results,
+    /// All ends.
+    Ends,
+}
+
+impl FiredRow {
+    /// Decides what the body gets.
+    pub(crate) fn next(&mut self, largest: usize) -> NextRead {
+        let size = u64::try_from(self.size).unwrap_or_default();
+        let is_enough = self.enough.is_some_and(|enough| self.ok >= enough);
+        if let Some(reason) = self.over.take() {
+            return NextRead::Done(JoinResults::Over { reason });
+        }
+        match self.first_failed.take().filter(|_| !self.settled && !is_enough) {
+            Some((task, failure)) => NextRead::Done(JoinResults::Failed { task, failure }),
+            None if size > largest as u64 => NextRead::Done(JoinResults::TooLarge { size }),
+            None if self.settled => NextRead::Ends,
+            None => NextRead::Results,
+        }
+    }
+}
+
+/// Writes the end of a member for a body that gets errors too.
+pub(crate) fn end_text(task: &str, result: Option<&str>, failure: Option<&Failure>) -> String {
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    match failure {
+        None => format!(r#"{{"id":{},"ok":true,"result":{}}}"#, text(task), result.unwrap_or("null")),
+        Some(Failure { kind, message, .. }) => {
+            let (kind, message) = (text(kind), text(message));
+            format!(r#"{{"id":{},"ok":false,"error":{{"type":{kind},"message":{message}}}}}"#, text(task))
+        }
+    }
 }

@@ -23,6 +23,7 @@ pub mod joins;
 pub mod outcomes;
 pub mod revocations;
 pub mod run_log;
+pub mod workflows;
 
 pub mod backend;
 
@@ -33,10 +34,12 @@ pub mod sqlite;
 
 pub mod clock;
 
+mod error_args;
 mod exact;
 mod health;
 mod hosts;
 mod last_error;
+mod message_text;
 mod migration;
 mod task_end;
 mod waiters;
@@ -64,7 +67,9 @@ pub use cookbook::{CookbookQuery, QueryParameter};
 pub use crash_log::{AttemptKey, CrashCheck, CrashCount, CrashLog, CrashTracker, CrashTrackerService, Finished};
 pub use error::{Error, Result};
 pub use health::StoreHealth;
-pub use joins::{Arrival, FiredJoin, JoinMember, JoinResults, JoinTracker, JoinTrackerService, Joins, NewJoin, Turn};
+pub use joins::{
+    Arrival, FiredJoin, JoinMember, JoinResults, JoinTracker, JoinTrackerService, Joins, NOBODY, NewJoin, Turn,
+};
 pub use last_error::LastError;
 pub use migration::Migration;
 pub use options::{BatchOptions, PoolOptions, ResultsOptions, RetentionRule, StatsOptions};
@@ -85,3 +90,4 @@ pub use sqlx;
 pub use sqlx::PgConnection;
 #[doc(hidden)]
 pub use task_end::TaskEnd;
+pub use workflows::{SavedGroup, WorkflowChord, WorkflowTask, Workflows};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use celeriac_protocol::TaskState;
+use celeriac_protocol::{Message, TaskState};
 use futures::future::BoxFuture;
 
 use crate::error::Result;
@@ -51,6 +51,10 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the row of a task.
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>>;
+
+    /// Returns the message of the next attempt of a task, if its row has it: that of a `RETRY` whose
+    /// message was recorded with it.
+    fn next_attempt<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Message>>>;
 
     /// Returns all recorded attempts of a task, in order.
     fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>>;

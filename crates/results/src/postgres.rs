@@ -45,11 +45,13 @@ mod silence;
 mod time;
 mod tls;
 pub mod transaction;
+mod workflows;
 mod write;
 
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use celeriac_protocol::Message;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::Postgres;
@@ -85,6 +87,7 @@ use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
 use crate::task_end::TaskEnd;
 use crate::waiters::Waiters;
+use crate::workflows::{SavedGroup, WorkflowChord, WorkflowTask, Workflows};
 
 /// Outcomes in Postgres.
 #[derive(Debug)]
@@ -327,6 +330,15 @@ impl PostgresBackend {
         leases::claim(&self.connections, "sweep", &self.holder, lease).await
     }
 
+    /// Returns `true` if this process looks for overdue joins, for this time from now on.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be reached, or if it refuses.
+    #[doc(hidden)]
+    pub async fn claim_joins(&self, lease: Duration) -> Result<bool> {
+        leases::claim(&self.connections, "joins", &self.holder, lease).await
+    }
+
     /// Adds counts of outcomes up to longer intervals, and deletes those that are too old, by the
     /// clock of the database. Each statement takes at most `at_most` rows.
     ///
@@ -368,6 +380,10 @@ impl Outcomes for PostgresBackend {
 
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>> {
         read::find(&self.connections, id).boxed()
+    }
+
+    fn next_attempt<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Message>>> {
+        read::next_attempt(&self.connections, id).boxed()
     }
 
     fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>> {
@@ -468,6 +484,18 @@ impl Joins for PostgresBackend {
         joins::add(&self.connections, join).boxed()
     }
 
+    fn touch_join<'a>(&'a self, id: &'a str, sent: u64, patience: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
+        joins::touch(&self.connections, id, sent, patience).boxed()
+    }
+
+    fn overdue_joins(&self, at_most: u32) -> BoxFuture<'_, Result<Vec<String>>> {
+        joins::overdue(&self.connections, at_most).boxed()
+    }
+
+    fn end_overdue_join<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        joins::end_overdue(&self.connections, id).boxed()
+    }
+
     fn give_up_join<'a>(&'a self, id: &'a str, error: &'a str) -> BoxFuture<'a, Result<()>> {
         joins::give_up(&self.connections, id, error).boxed()
     }
@@ -486,6 +514,28 @@ impl Joins for PostgresBackend {
 
     fn sweep_joins(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         joins::sweep(&self.connections, keep, at_most).boxed()
+    }
+}
+
+impl Workflows for PostgresBackend {
+    fn workflow<'a>(&'a self, id: &'a str, at_most: u32) -> BoxFuture<'a, Result<Vec<WorkflowTask>>> {
+        workflows::workflow(&self.connections, id, at_most).boxed()
+    }
+
+    fn chords<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<WorkflowChord>>> {
+        workflows::chords(&self.connections, groups).boxed()
+    }
+
+    fn save_group<'a>(&'a self, group: &'a SavedGroup) -> BoxFuture<'a, Result<()>> {
+        workflows::save(&self.connections, group).boxed()
+    }
+
+    fn find_group<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<SavedGroup>>> {
+        workflows::find(&self.connections, id).boxed()
+    }
+
+    fn sweep_groups(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        workflows::sweep(&self.connections, keep, at_most).boxed()
     }
 }
 

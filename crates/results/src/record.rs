@@ -8,6 +8,7 @@ use celeriac_protocol::{Failure, Message, TaskState};
 use celeriac_telemetry::KeptLog;
 use jiff::Timestamp;
 
+use crate::error_args;
 #[cfg(feature = "sqlite")]
 use crate::joins::Arrival;
 use crate::joins::JoinMember;
@@ -21,6 +22,9 @@ pub struct TaskRecord {
     pub name: String,
     /// The state.
     pub state: TaskState,
+    /// The name of the state that a running task has given itself. [`result`](Self::result) then has
+    /// what the task says about it.
+    pub custom_state: Option<String>,
     /// Positional arguments, as JSON text.
     pub args: Option<String>,
     /// Named arguments, as JSON text.
@@ -90,6 +94,7 @@ impl TaskRecord {
             id: id.into(),
             name: name.into(),
             state,
+            custom_state: None,
             args: None,
             kwargs: None,
             result: None,
@@ -144,6 +149,7 @@ impl TaskRecord {
         documents
             + next
             + failure.map_or(0, |failure| failure.message.len() + failure.trace.as_ref().map_or(0, String::len))
+            + failure.and_then(error_args::to_text).map_or(0, |args| args.len())
     }
 }
 

@@ -13,6 +13,7 @@ mod read;
 mod revocations;
 mod run_log;
 mod watch;
+mod workflows;
 mod write;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use celeriac_protocol::Message;
 use celeriac_telemetry::events::results::OutcomesNotAnnounced;
 use celeriac_telemetry::{Event, clock};
 use futures::future::BoxFuture;
@@ -42,6 +44,7 @@ use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 use crate::revocations::{RevocationCache, Revocations, RevokeOptions};
 use crate::run_log::RunLog;
 use crate::waiters::{self, Waiters};
+use crate::workflows::{SavedGroup, WorkflowChord, WorkflowTask, Workflows};
 
 const SWEEP: &str = "DELETE FROM tasks WHERE id IN (
     SELECT id FROM tasks
@@ -265,6 +268,11 @@ impl Outcomes for SqliteBackend {
         self.read(id).boxed()
     }
 
+    fn next_attempt<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Message>>> {
+        let failed = |cause| fault::error(&self.url, "reading a next attempt", cause);
+        read::next_attempt(&self.readers, id).map_err(failed).boxed()
+    }
+
     fn attempts<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>> {
         self.read_attempts(id).boxed()
     }
@@ -368,6 +376,21 @@ impl Joins for SqliteBackend {
         joins::add(&self.writer, join).map_err(failed).boxed()
     }
 
+    fn touch_join<'a>(&'a self, id: &'a str, sent: u64, patience: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
+        let failed = |cause| fault::error(&self.url, "keeping a join open", cause);
+        joins::touch(&self.writer, id, sent, patience).map_err(failed).boxed()
+    }
+
+    fn overdue_joins(&self, at_most: u32) -> BoxFuture<'_, Result<Vec<String>>> {
+        let failed = |cause| fault::error(&self.url, "finding overdue joins", cause);
+        joins::overdue(&self.readers, at_most).map_err(failed).boxed()
+    }
+
+    fn end_overdue_join<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "ending a join", cause);
+        joins::end_overdue(&self.writer, id).map_err(failed).boxed()
+    }
+
     fn give_up_join<'a>(&'a self, id: &'a str, error: &'a str) -> BoxFuture<'a, Result<()>> {
         let failed = |cause| fault::error(&self.url, "giving up a join", cause);
         joins::give_up(&self.writer, id, error).map_err(failed).boxed()
@@ -391,6 +414,33 @@ impl Joins for SqliteBackend {
     fn sweep_joins(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
         let failed = |cause| fault::error(&self.url, "deleting old joins", cause);
         joins::sweep(&self.writer, keep, at_most).map_err(failed).boxed()
+    }
+}
+
+impl Workflows for SqliteBackend {
+    fn workflow<'a>(&'a self, id: &'a str, at_most: u32) -> BoxFuture<'a, Result<Vec<WorkflowTask>>> {
+        let failed = |cause| fault::error(&self.url, "reading a workflow", cause);
+        workflows::workflow(&self.readers, id, at_most).map_err(failed).boxed()
+    }
+
+    fn chords<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<WorkflowChord>>> {
+        let failed = |cause| fault::error(&self.url, "reading chords", cause);
+        workflows::chords(&self.readers, groups).map_err(failed).boxed()
+    }
+
+    fn save_group<'a>(&'a self, group: &'a SavedGroup) -> BoxFuture<'a, Result<()>> {
+        let failed = |cause| fault::error(&self.url, "saving a group", cause);
+        workflows::save(&self.writer, group).map_err(failed).boxed()
+    }
+
+    fn find_group<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<SavedGroup>>> {
+        let failed = |cause| fault::error(&self.url, "reading a group", cause);
+        workflows::find(&self.readers, id).map_err(failed).boxed()
+    }
+
+    fn sweep_groups(&self, keep: Duration, at_most: u32) -> BoxFuture<'_, Result<u64>> {
+        let failed = |cause| fault::error(&self.url, "deleting old groups", cause);
+        workflows::sweep(&self.writer, keep, at_most).map_err(failed).boxed()
     }
 }
 

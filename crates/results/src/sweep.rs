@@ -78,7 +78,8 @@ async fn sweep_once(backend: &dyn Backend, retention: Retention, lease: Duration
         while backend.sweep(outcomes, PIECE).await? == u64::from(PIECE) {}
     }
     if !outcomes.is_zero() {
-        while backend.sweep_joins(outcomes, PIECE).await? == u64::from(PIECE) {}
+        while backend.sweep_joins(outcomes, PIECE).await? > 0 {}
+        while backend.sweep_groups(outcomes, PIECE).await? == u64::from(PIECE) {}
     }
     if !audit.is_zero() {
         while backend.sweep_audit(audit, PIECE).await? == u64::from(PIECE) {}

@@ -60,7 +60,9 @@ impl EndOutcome<'_> {
 fn outcome(record: &TaskRecord) -> Option<String> {
     // A notification has one line for each id.
     let is_small = record.result.as_ref().is_none_or(|result| result.len() <= LARGEST_OUTCOME);
-    if !record.state.is_final() || !is_small || record.id.contains('\n') {
+    // Arguments are values, which have no exact form in plain JSON.
+    let has_args = record.failure.as_ref().is_some_and(|failure| failure.args.is_some());
+    if !record.state.is_final() || !is_small || has_args || record.id.contains('\n') {
         return None;
     }
     let result = match record.result.as_deref() {
@@ -71,8 +73,9 @@ fn outcome(record: &TaskRecord) -> Option<String> {
     let text = |text: &str| exact::text(text).into_owned();
     let failure = record.failure.as_ref().map(|failure| Failure {
         kind: text(&failure.kind),
-        module: None,
+        module: failure.module.as_deref().map(text),
         message: text(&failure.message),
+        args: None,
         trace: failure.trace.as_deref().map(text),
     });
     let outcome = EndOutcome { state: record.state, result, failure };
@@ -106,7 +109,11 @@ mod tests {
 
     #[test]
     fn an_outcome_survives() {
-        let failure = Failure { trace: Some("line".to_owned()), ..Failure::new("E", "no \"good\"\n") };
+        let failure = Failure {
+            module: Some("shop".to_owned()),
+            trace: Some("line".to_owned()),
+            ..Failure::new("E", "no \"good\"\n")
+        };
         for record in [
             success(Some("null")),
             success(None),
@@ -133,5 +140,8 @@ mod tests {
         let nul =
             TaskRecord { failure: Some(Failure::new("E", "a\0b")), ..TaskRecord::new("t", "", TaskState::Failure) };
         assert!(TaskEnd::of(&nul).outcome.unwrap().contains("a\u{fffd}b"));
+        let args = Failure::new("E", "").with_args(vec![7.into()]);
+        let args = TaskRecord { failure: Some(args), ..TaskRecord::new("t", "", TaskState::Failure) };
+        assert_eq!(TaskEnd::of(&args).outcome, None);
     }
 }

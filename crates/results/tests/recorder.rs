@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use celeriac_protocol::TaskState;
+use celeriac_protocol::{Message, TaskState};
 use celeriac_results::{
     Arrival, AttemptKey, AttemptRecord, AuditLog, AuditRecord, Backend, CrashCheck, CrashCount, CrashLog, Error,
     Finished, FiredJoin, JoinMember, Joins, NewJoin, Operator, OperatorAction, Outcomes, Recorded, Recorder, Result,
-    ResultsOptions, RevocationCache, Revocations, RevokeOptions, RunLog, SentRecord, SentTasks, StoreClock,
-    StoreHealth, TaskRecord, Turn,
+    ResultsOptions, RevocationCache, Revocations, RevokeOptions, RunLog, SavedGroup, SentRecord, SentTasks, StoreClock,
+    StoreHealth, TaskRecord, Turn, WorkflowChord, WorkflowTask, Workflows,
 };
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -108,6 +108,10 @@ impl Outcomes for Scripted {
         async { Ok(None) }.boxed()
     }
 
+    fn next_attempt<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<Option<Message>>> {
+        async { Ok(None) }.boxed()
+    }
+
     fn attempts<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<Vec<AttemptRecord>>> {
         unreachable!()
     }
@@ -191,6 +195,18 @@ impl Joins for Scripted {
         unreachable!()
     }
 
+    fn touch_join<'a>(&'a self, _: &'a str, _: u64, _: Option<Duration>) -> BoxFuture<'a, Result<bool>> {
+        unreachable!()
+    }
+
+    fn overdue_joins(&self, _: u32) -> BoxFuture<'_, Result<Vec<String>>> {
+        unreachable!()
+    }
+
+    fn end_overdue_join<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        unreachable!()
+    }
+
     fn give_up_join<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<()>> {
         unreachable!()
     }
@@ -208,6 +224,28 @@ impl Joins for Scripted {
     }
 
     fn sweep_joins(&self, _: Duration, _: u32) -> BoxFuture<'_, Result<u64>> {
+        async { Ok(0) }.boxed()
+    }
+}
+
+impl Workflows for Scripted {
+    fn workflow<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<Vec<WorkflowTask>>> {
+        unreachable!()
+    }
+
+    fn chords<'a>(&'a self, _: &'a [String]) -> BoxFuture<'a, Result<Vec<WorkflowChord>>> {
+        unreachable!()
+    }
+
+    fn save_group<'a>(&'a self, _: &'a SavedGroup) -> BoxFuture<'a, Result<()>> {
+        unreachable!()
+    }
+
+    fn find_group<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<SavedGroup>>> {
+        unreachable!()
+    }
+
+    fn sweep_groups(&self, _: Duration, _: u32) -> BoxFuture<'_, Result<u64>> {
         async { Ok(0) }.boxed()
     }
 }

@@ -14,20 +14,21 @@
 //! - `execute`, `hooks`: run the task; `transaction`: runs it within a transaction;
 //! - `decide`: turns outcome and policy into a decision; pure;
 //! - `complete`: carries out the decision, in the order that the invariants require;
+//! - `replace`: sends the tasks in place of the task;
 //! - `settle`: acknowledges, rejects or requeues.
 //!
 //! The steps share `recorded`, `row` and `record` (the row of a task, and its way to the store),
-//! `outcome` (records an outcome, and finds the delivery that sends its follow-ups), `body`
-//! (decodes a body when there is memory for it), `refused` (ends an attempt that broker or store
-//! cannot accept), `embed` and `follow_up` (the tasks and replies that follow from an outcome, and
-//! the body of a chord), `children` (their ids, for the reply), `celerys_chords` (the follow-ups of
+//! `stored` (reads them), `replaced` (the row of a replaced task), `outcome` (records an outcome,
+//! and finds the delivery that sends its follow-ups), `stored_outcome` (counts the outcome of
+//! another delivery for its chord), `body` (decodes a body when there is memory for it), `refused`
+//! (ends an attempt that broker or store cannot accept), `embed` and `follow_up` (the tasks and replies that follow from an outcome, and
+//! the body of a chord), `celerys_chords` (the follow-ups of
 //! `celery.chord_unlock` and `celery.chord`), `joins` (the chords in the store), and `dead_letter`,
-//! `resend`, `reply` and `publish` (the messages that a delivery causes).
+//! `resend`, `rebind`, `reply` and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;
 pub(crate) mod body;
 pub(crate) mod celerys_chords;
-pub(crate) mod children;
 pub(crate) mod complete;
 pub(crate) mod crash;
 pub(crate) mod dead_letter;
@@ -35,6 +36,7 @@ pub(crate) mod decide;
 pub(crate) mod decode;
 pub(crate) mod duplicate;
 pub(crate) mod embed;
+pub(crate) mod end_chord;
 pub(crate) mod execute;
 pub(crate) mod follow_up;
 pub(crate) mod follow_up_check;
@@ -45,16 +47,21 @@ pub(crate) mod outcome;
 pub(crate) mod process;
 pub(crate) mod publish;
 pub(crate) mod rate;
+pub(crate) mod rebind;
 pub(crate) mod record;
 pub(crate) mod recorded;
 pub(crate) mod refused;
 pub(crate) mod reject;
 pub(crate) mod reject_reason;
+pub(crate) mod replace;
+pub(crate) mod replaced;
 pub(crate) mod reply;
 pub(crate) mod resend;
 pub(crate) mod revocation;
 pub(crate) mod row;
 pub(crate) mod settle;
+pub(crate) mod stored;
+pub(crate) mod stored_outcome;
 pub(crate) mod transaction;
 pub(crate) mod unknown;
 
@@ -73,8 +80,8 @@ use celeriac_telemetry::events::worker::task::TaskInterrupted;
 use celeriac_telemetry::trace::ProcessSpan;
 use jiff::Timestamp;
 
-use crate::attempt::children::Children;
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
+use crate::children::Children;
 use crate::memory::ReservedMemory;
 use crate::options::CHORD_UNLOCK;
 use crate::runtime::WorkerRuntime;

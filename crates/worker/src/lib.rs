@@ -15,15 +15,18 @@
 //!   and Celery's own tasks;
 //! - `runtime`: the state that attempts share; `hold`: waits of messages; `panics`: turns those of
 //!   users' code into errors;
-//! - `follow_up_size`, `memory`: budgets for what a message makes the worker build; `allowed`: the
+//! - `reply_message`: the message of a reply; `children`: the tasks and groups that it names;
+//!   `follow_up_size`, `memory`: budgets for what a message makes the worker build; `allowed`: the
 //!   queues that it may make the worker publish to;
 //! - [`relay`]: sends tasks of committed transactions to the broker;
 //! - [`worker`]: starts, runs and stops all of these; `name`: its name; `shutdown`: the requests to
 //!   stop.
 
 mod attempt;
+mod children;
 
 mod intake;
+mod overdue_chords;
 mod own_queues;
 mod panics;
 mod running_tasks;
@@ -38,6 +41,8 @@ mod runtime;
 mod allowed;
 mod follow_up_size;
 mod memory;
+
+mod reply_message;
 
 mod task;
 
@@ -66,6 +71,7 @@ pub use task::definition::{
 pub use task::error::{TaskError, TaskResult};
 pub use task::hooks::{HookList, Hooks};
 pub use task::registry::Registry;
+pub use task::retry_options::RetryOptions;
 pub use task::tasks::Tasks;
 pub use task::time_limits::Cancellation;
 pub use task::{context, hooks};

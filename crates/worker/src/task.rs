@@ -2,8 +2,9 @@
 //!
 //! - `definition`, `tasks`, `registry`: a task's name and function, the tasks of a module, and
 //!   those of a worker; `builtin`: Celery's own tasks;
-//! - `context`, `received`: the access of a task to its message and its worker;
-//! - `error`, `result`: the return values of a task; `hooks`: functions around its attempts;
+//! - `context`, `received`: the access of a task to its message and its worker; `progress`: the
+//!   states that a running task gives itself;
+//! - `error`, `retry_options`, `result`: the return values of a task; `hooks`: functions around its attempts;
 //! - `time_limits`: the time limits of an attempt, and the notice to end;
 //! - `derived_id`: ids of the tasks that follow from a task.
 
@@ -13,8 +14,10 @@ pub(crate) mod definition;
 pub(crate) mod derived_id;
 pub(crate) mod error;
 pub mod hooks;
+pub(crate) mod progress;
 pub(crate) mod received;
 pub(crate) mod registry;
 pub(crate) mod result;
+pub(crate) mod retry_options;
 pub(crate) mod tasks;
 pub(crate) mod time_limits;

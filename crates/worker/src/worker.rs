@@ -40,6 +40,7 @@ use crate::intake::tuning::PrefetchTuner;
 use crate::memory::DecodeMemory;
 use crate::name::worker_name;
 use crate::options::WorkerOptions;
+use crate::overdue_chords::end_overdue_chords;
 use crate::own_queues::warn_of_shared_name;
 use crate::rate_limits::RateLimits;
 use crate::relay::Relay;
@@ -50,6 +51,7 @@ use crate::slots::Slots;
 use crate::suspect_turns::SuspectTurns;
 use crate::task::context::{FindInline, SharedState, TaskEnvironment};
 use crate::task::hooks::HookList;
+use crate::task::progress::ProgressReports;
 use crate::task::registry::Registry;
 use crate::threads::Threads;
 use crate::worker::banner::{Banner, BannerQueue};
@@ -147,6 +149,12 @@ impl Worker {
             follow_up_limits: parts.options.follow_up_limits(parts.limits.size),
             allowed_follow_ups: AllowedQueues::new(parts.options.allow_follow_ups_to.as_deref()),
             find_inline: find_inline(&registry, &threads),
+            progress: ProgressReports {
+                worker: Arc::clone(&name),
+                recorder: results.as_ref().map(|results| results.recorder.clone()),
+                replies: parts.options.send_replies,
+                allowed_replies: AllowedQueues::new(parts.options.allow_replies_to.as_deref()),
+            },
             interrupt: CancellationToken::new(),
         };
         let runtime = WorkerRuntime {
@@ -332,6 +340,11 @@ impl Worker {
             queues.spawn(self.consume(queue, observed, shutdown.token()));
         }
         self.services.run("prefetch", tuning.run(shutdown.token()));
+        // A message of its own queues ends a chord that is overdue.
+        if let Some(queue) = self.queues.iter().find(|queue| !self.runtime.broadcasts.contains(*queue)) {
+            let (runtime, stop) = (Arc::clone(&self.runtime), self.services.stop.clone());
+            self.services.run("overdue chords", end_overdue_chords(runtime, queue.clone(), stop));
+        }
         if self.options.run_relay
             && let Ok(relay) = Relay::new(self.client().clone())
         {

@@ -87,6 +87,12 @@ pub(super) const LOGS: HelpEnd = HelpEnd {
     exits: LOOKS,
 };
 
+pub(super) const WORKFLOW_SHOW: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &["celeriac workflow show order-17", "celeriac workflow show order-17 --mermaid"],
+    exits: LOOKS,
+};
+
 pub(super) const QUERY: HelpEnd = HelpEnd {
     sections: "",
     examples: &[

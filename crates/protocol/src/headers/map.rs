@@ -95,6 +95,11 @@ impl HeaderMap {
         self.insert(names::RETRY_UNTIL, time::to_iso(until));
     }
 
+    /// Sets the time after which the task must not start.
+    pub fn set_expires(&mut self, expires: Timestamp) {
+        self.insert(names::EXPIRES, time::to_iso(expires));
+    }
+
     /// Returns the number of times that the message returned to the broker because of a rate limit.
     pub fn rounds(&self) -> u32 {
         let rounds = self.get(names::ROUNDS).and_then(Value::as_i64);

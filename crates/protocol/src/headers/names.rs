@@ -100,6 +100,14 @@ pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("celeriac-") || name.starts_with("x-death")
 }
 
+/// Returns `true` for a header that only its sender knows.
+pub fn is_custom(name: &str) -> bool {
+    let is_brokers =
+        matches!(name, CC | BCC) || name.starts_with("x-first-death-") || name.starts_with("x-last-death-");
+    let is_traces = matches!(name, "traceparent" | "tracestate");
+    !(is_reserved(name) || is_brokers || is_traces)
+}
+
 /// Every header of protocol 2.
 pub const RESERVED: [&str; 20] = [
     TASK,
@@ -123,3 +131,15 @@ pub const RESERVED: [&str; 20] = [
     COMPRESSION,
     IGNORE_RESULT,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_of_nobody_else_is_the_senders() {
+        let all = ["tenant", "id", "stamps", "celeriac-join", "x-death", "x-first-death-queue", "CC", "traceparent"];
+        let custom: Vec<_> = all.into_iter().filter(|name| is_custom(name)).collect();
+        assert_eq!(custom, ["tenant"]);
+    }
+}

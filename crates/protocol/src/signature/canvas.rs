@@ -156,7 +156,11 @@ impl Signature {
     }
 
     /// Adds all signatures of a list, or a single one, to an option such as `link`.
-    fn link_all(&mut self, option: &str, signatures: &Value) -> Result<(), SignatureError> {
+    ///
+    /// # Errors
+    /// Returns an error if one of them is not a valid signature.
+    #[doc(hidden)]
+    pub fn link_all(&mut self, option: &str, signatures: &Value) -> Result<(), SignatureError> {
         for signature in Self::read_list(option, signatures)? {
             *self = std::mem::take(self).linked(option, signature);
         }

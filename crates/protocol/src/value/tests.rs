@@ -205,3 +205,57 @@ fn what_is_ignored_may_be_of_any_kind() {
     let map: Map = [("unknown".to_owned(), of_every_kind())].into();
     assert_eq!(Value::Map(map).into_typed::<Nothing>().unwrap(), Nothing {});
 }
+
+#[test]
+fn every_number_becomes_a_value() {
+    let whole = [
+        Value::from(7_i8),
+        7_i16.into(),
+        7_i32.into(),
+        7_i64.into(),
+        7_isize.into(),
+        7_i128.into(),
+        7_u8.into(),
+        7_u16.into(),
+        7_u32.into(),
+        7_u64.into(),
+        7_usize.into(),
+        7_u128.into(),
+    ];
+    assert!(whole.iter().all(|value| *value == Value::Int(7)), "{whole:?}");
+    assert_eq!([Value::from(0.5_f32), 0.5_f64.into()], [Value::Float(0.5), Value::Float(0.5)]);
+    assert_eq!(Value::from(u64::MAX), Value::UInt(u64::MAX));
+    assert_eq!(Value::from(usize::MAX), Value::UInt(u64::MAX));
+    assert_eq!(Value::from(i128::MIN), Value::BigInt(BigInt::new(i128::MIN.to_string()).unwrap()));
+}
+
+#[test]
+fn a_value_is_read_by_keys_and_positions() {
+    let mut value: Value = serde_json::json!({"lines": [{"sku": "a1", "count": 2}], "paid": true, "sum": 2.5}).into();
+    assert_eq!(value["lines"][0]["sku"], "a1");
+    assert_eq!(value["lines"][0]["count"], 2);
+    assert_eq!((value["paid"].as_bool(), value["sum"].as_f64()), (Some(true), Some(2.5)));
+    assert_eq!(value["lines"][1]["sku"], Value::Null, "what is missing is null");
+    assert_eq!(value.get("lines").and_then(|lines| lines.get(1)), None);
+    assert_eq!(value["paid"].get("lines"), None, "a boolean has no parts");
+    *value.get_mut("lines").unwrap().get_mut(0).unwrap().get_mut("count").unwrap() = 3.into();
+    value.as_map_mut().unwrap().insert("note".to_owned(), Value::Null);
+    assert_eq!(value["lines"][0]["count"].as_u64(), Some(3));
+    assert!(value.as_map().unwrap().contains_key("note"));
+}
+
+#[test]
+fn integers_of_json_are_kept_whatever_their_size() {
+    let json: serde_json::Value = serde_json::from_str("[18446744073709551615, -3, 1.5, null]").unwrap();
+    assert_eq!(
+        Value::from(json),
+        Value::List(vec![Value::UInt(u64::MAX), Value::Int(-3), Value::Float(1.5), Value::Null])
+    );
+}
+
+#[test]
+fn iterators_become_lists_and_maps() {
+    assert_eq!((1..3).collect::<Value>(), Value::from([1, 2]));
+    let map: Value = [("a", 1), ("b", 2)].into_iter().collect();
+    assert_eq!(map["b"], 2);
+}

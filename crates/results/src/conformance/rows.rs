@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac_protocol::{Failure, TaskState};
+use celeriac_protocol::{Failure, TaskState, Value};
 use jiff::Timestamp;
 
 use super::stage::{assert_found, assert_same, at, bare, ended, find, finished, id, since, stored};
@@ -20,8 +20,9 @@ pub(super) async fn every_field_survives(backend: Arc<dyn Backend>, ns: &str) ->
         result: Some("true".to_owned()),
         failure: Some(Failure {
             kind: "Declined".to_owned(),
-            module: None,
+            module: Some("shop.errors".to_owned()),
             message: "no funds".to_owned(),
+            args: Some(vec!["no funds\0".into(), u64::MAX.into(), Value::Bytes(vec![0, 255]), Value::Null].into()),
             trace: Some("bank\ncard".to_owned()),
         }),
         queue: "billing".into(),
@@ -45,6 +46,25 @@ pub(super) async fn every_field_survives(backend: Arc<dyn Backend>, ns: &str) ->
     };
     stored(&backend, &record).await?;
     assert_found(&backend, &record).await
+}
+
+pub(super) async fn a_state_of_a_tasks_own_ends_with_the_task(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {
+    let started = |custom_state: &str, result: &str| TaskRecord {
+        custom_state: Some(custom_state.to_owned()),
+        result: Some(result.to_owned()),
+        attempts: 1,
+        ..bare(ns, "progress", TaskState::Started)
+    };
+    for (state, result) in [("PROGRESS", r#"{"done": 1}"#), ("NEARLY", r#"{"done": 9}"#)] {
+        let record = started(state, result);
+        stored(&backend, &record).await?;
+        assert_found(&backend, &record).await?;
+    }
+    let end = TaskRecord { attempts: 1, ..ended(ns, "progress", TaskState::Success) };
+    stored(&backend, &end).await?;
+    let found = find(&backend, &end.id).await?;
+    assert_eq!((found.state, found.custom_state, found.result), (TaskState::Success, None, end.result));
+    Ok(())
 }
 
 pub(super) async fn missing_fields_stay_missing(backend: Arc<dyn Backend>, ns: &str) -> Result<()> {

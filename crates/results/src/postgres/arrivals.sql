@@ -7,9 +7,9 @@
            CASE WHEN state <> 'SUCCESS' THEN coalesce(error_kind, state) END,
            CASE WHEN state <> 'SUCCESS' THEN coalesce(error_message, '') END
     FROM unnest(
-        $1::text[], $3::text[], $6::text[], $9::text[], $10::text[], $11::text[], $39::text[], $40::bigint[]
+        $1::text[], $3::text[], $6::text[], $9::text[], $10::text[], $11::text[], $42::text[], $43::bigint[]
     ) AS new (id, state, result, result_text, error_kind, error_message, join_id, idx)
-    JOIN (SELECT id, size FROM celeriac.joins WHERE id = ANY ($39::text[])) AS known
+    JOIN (SELECT id, size FROM celeriac.joins WHERE id = ANY ($42::text[]) AND swept_at IS NULL) AS known
         ON known.id = join_id AND idx >= 0 AND idx < size
     WHERE new.id IN (SELECT id FROM stored)
     ORDER BY join_id, idx

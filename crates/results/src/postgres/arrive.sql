@@ -2,7 +2,7 @@
 -- inserts in the same order, so no two of them wait for each other, and counts in the row of its
 -- own session.
 WITH known AS MATERIALIZED (
-    SELECT id, size FROM celeriac.joins WHERE id = ANY ($1::text[])
+    SELECT id, size FROM celeriac.joins WHERE id = ANY ($1::text[]) AND swept_at IS NULL
 ), arrived AS (
     INSERT INTO celeriac.arrivals (join_id, idx, task_id, ok, result, error_kind, error_message)
     SELECT join_id, idx, task_id, error_kind IS NULL, result, error_kind, error_message

@@ -8,7 +8,7 @@
            runtime, error_kind, error_message, error_trace, CASE state WHEN 'RETRY' THEN eta END
     FROM unnest(
         $1::text[], $3::text[], $10::text[], $11::text[], $12::text[], $16::text[], $17::bigint[], $21::timestamptz[],
-        $25::timestamptz[], $27::double precision[], $29::bigint[], $35::boolean[]
+        $25::timestamptz[], $27::double precision[], $29::bigint[], $38::boolean[]
     ) AS new (
         id, state, error_kind, error_message, error_trace, worker, attempts, eta,
         started_at, runtime, replays, has_failed

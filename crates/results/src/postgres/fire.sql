@@ -1,4 +1,4 @@
--- Finds the joins that are complete, and the member of each that fires it. It runs after the commit
+-- Finds the joins that are decided, and the member of each that fires it. It runs after the commit
 -- of the arrivals: commits become visible one after the other, so the look after the last one sees
 -- all of them. Of several looks at once, the lock of the join's row lets one win. The others read
 -- who it was from the row that they have locked: their snapshot is older than it.
@@ -10,7 +10,8 @@ WITH asked AS (
     SELECT id, fired_at, fired_by FROM celeriac.joins
     WHERE id = ANY ($1::text[])
         AND (fired_at IS NOT NULL
-            OR size <= (SELECT sum(ok + failed) FROM celeriac.tallies WHERE join_id = joins.id))
+            OR (SELECT size <= sum(ok + failed) OR enough <= sum(ok) OR tolerated < sum(failed)
+                FROM celeriac.tallies WHERE join_id = joins.id))
     ORDER BY id
     FOR NO KEY UPDATE
 ), won AS (

@@ -54,6 +54,22 @@ const MIGRATIONS: &[SchemaMigration] = &[
         sql: include_str!("../../migrations/postgres/0019_expected_wait.sql"),
     },
     SchemaMigration { version: 20, name: "joins", sql: include_str!("../../migrations/postgres/0020_joins.sql") },
+    SchemaMigration {
+        version: 21,
+        name: "error_args",
+        sql: include_str!("../../migrations/postgres/0021_error_args.sql"),
+    },
+    SchemaMigration {
+        version: 22,
+        name: "custom_states",
+        sql: include_str!("../../migrations/postgres/0022_custom_states.sql"),
+    },
+    SchemaMigration {
+        version: 23,
+        name: "join_ends",
+        sql: include_str!("../../migrations/postgres/0023_join_ends.sql"),
+    },
+    SchemaMigration { version: 24, name: "groups", sql: include_str!("../../migrations/postgres/0024_groups.sql") },
 ];
 
 /// Lock for migrations, so that only one of several starting workers migrates: the bytes of

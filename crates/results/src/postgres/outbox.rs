@@ -3,17 +3,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use celeriac_protocol::{Codec, DecodeLimits, HeaderMap, Map, Message, Properties, Value};
+use celeriac_protocol::Message;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 
 use super::fault;
 use super::time::Time;
 use crate::error::{Error, Result};
+use crate::message_text::{self, MessageText};
 
 /// A message for the outbox.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,7 +104,9 @@ pub(super) const COLUMNS: &str = "seq, created_at, attempts, id, task, exchange,
 /// statement.
 pub async fn add(connection: &mut PgConnection, messages: &[OutboxMessage]) -> Result<()> {
     let failed = |cause| fault::error(CALLERS, "writing to the outbox", cause);
-    let written = messages.iter().map(written).collect::<Result<Vec<_>>>()?;
+    let unwritable = |source| Error::Sql { doing: "writing a message for the outbox", source };
+    let written = messages.iter().map(|message| MessageText::of(&message.message).map_err(unwritable));
+    let written = written.collect::<Result<Vec<_>>>()?;
     let rows = || messages.iter();
     sqlx::query(ADD)
         .bind(rows().map(|message| message.id.as_str()).bind_iter())
@@ -117,9 +117,9 @@ pub async fn add(connection: &mut PgConnection, messages: &[OutboxMessage]) -> R
         .bind(rows().map(|message| message.order_key.as_deref()).bind_iter())
         .bind(rows().map(|message| message.eta.map(Time)).bind_iter())
         .bind(rows().map(|message| message.expires.map(Time)).bind_iter())
-        .bind(written.iter().map(|(headers, _)| headers.as_str()).bind_iter())
-        .bind(written.iter().map(|(_, properties)| properties.as_str()).bind_iter())
-        .bind(rows().map(|message| &*message.message.body).bind_iter())
+        .bind(written.iter().map(|text| text.headers.as_str()).bind_iter())
+        .bind(written.iter().map(|text| text.properties.as_str()).bind_iter())
+        .bind(written.iter().map(|text| text.body).bind_iter())
         .bind(AWAKE)
         .execute(connection)
         .await
@@ -127,63 +127,11 @@ pub async fn add(connection: &mut PgConnection, messages: &[OutboxMessage]) -> R
     Ok(())
 }
 
-/// The properties of a message that do not depend on the time of sending.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[derive(Default)]
-struct Kept {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_encoding: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    transient: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    priority: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_to: Option<String>,
-}
-
-/// Returns headers and properties as text.
-fn written(message: &OutboxMessage) -> Result<(String, String)> {
-    as_text(&message.message, |_| true)
-        .map_err(|source| Error::Sql { doing: "writing a message for the outbox", source })
-}
-
-/// Returns the headers whose names satisfy `keep`, and the properties, as text.
-pub(super) fn as_text(message: &Message, keep: impl Fn(&str) -> bool) -> Result<(String, String), BoxDynError> {
-    let headers = message.headers.iter().filter(|(name, _)| keep(name));
-    let headers: Map = headers.map(|(name, value)| (name.to_owned(), value.clone())).collect();
-    let headers = String::from_utf8(Codec::Json.encode_value(&Value::Map(headers))?)?;
-    let Properties { content_type, content_encoding, transient, priority, correlation_id, reply_to, .. } =
-        message.properties.clone();
-    let kept = Kept { content_type, content_encoding, transient, priority, correlation_id, reply_to };
-    Ok((headers, serde_json::to_string(&kept)?))
-}
-
 /// Reads a row.
 pub(super) fn read(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let time = |column| row.try_get::<Option<Time>, _>(column).map(|time| time.map(|Time(time)| time));
-    let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
-    let limits = DecodeLimits { size: usize::MAX, values: usize::MAX, ..DecodeLimits::default() };
-    let headers = Codec::Json.decode_value(row.try_get::<&str, _>(11)?.as_bytes(), &limits);
-    let headers = match headers.map_err(|error| unreadable(error.into()))? {
-        Value::Map(headers) => headers.into_iter().collect::<HeaderMap>(),
-        other => return Err(unreadable(format!("headers are a map, found {}", other.kind()).into())),
-    };
-    let kept: Kept = serde_json::from_str(row.try_get(12)?).map_err(|error| unreadable(error.into()))?;
-    let Kept { content_type, content_encoding, transient, priority, correlation_id, reply_to } = kept;
-    let properties = Properties {
-        content_type,
-        content_encoding,
-        transient,
-        priority,
-        correlation_id,
-        reply_to,
-        ..Properties::default()
-    };
+    let (headers, properties, body) = (row.try_get(11)?, row.try_get(12)?, row.try_get(13)?);
+    let message = message_text::read(headers, properties, body).map_err(sqlx::Error::Decode)?;
     Ok(OutboxRow {
         seq: row.try_get(0)?,
         created_at: row.try_get::<Time, _>(1)?.0,
@@ -198,7 +146,7 @@ pub(super) fn read(row: &PgRow) -> sqlx::Result<OutboxRow> {
             order_key: row.try_get(8)?,
             eta: time(9)?,
             expires: time(10)?,
-            message: Message { headers, properties, body: Bytes::from(row.try_get::<Vec<u8>, _>(13)?) },
+            message,
         },
     })
 }

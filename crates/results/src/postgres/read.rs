@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use celeriac_protocol::{Failure, TaskState};
+use celeriac_protocol::{Failure, Message, TaskState};
 use futures::TryStreamExt;
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
@@ -11,7 +11,9 @@ use super::pool::PostgresPool;
 use super::time::Time;
 use crate::cookbook::{CookbookQuery, QueryParameter};
 use crate::error::Result;
+use crate::error_args;
 use crate::exact;
+use crate::message_text;
 use crate::record::{AttemptRecord, TaskRecord};
 
 /// The columns in the order of [`task`]. The exact text has priority over the JSON column.
@@ -21,7 +23,7 @@ macro_rules! select {
             "SELECT id, name, state, coalesce(args_text, args::text), coalesce(kwargs_text, kwargs::text), \
              coalesce(result_text, result::text), error_kind, error_message, error_trace, queue, exchange, routing_key, \
              worker, attempts, root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, \
-             finished_at, runtime, trace_id, replays FROM celeriac.tasks WHERE ",
+             finished_at, runtime, trace_id, replays, error_module, error_args, custom_state FROM celeriac.tasks WHERE ",
             $condition
         )
     };
@@ -32,6 +34,21 @@ const ENDED: &str = select!("id = ANY($1) AND state IN ('SUCCESS', 'FAILURE', 'R
 const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, finished_at, error_kind, error_message,
            error_trace, runtime, next_at
     FROM celeriac.attempt_history WHERE id = $1 ORDER BY replays, attempt";
+
+const NEXT: &str = "SELECT next_headers, next_properties, next_body
+    FROM celeriac.tasks WHERE id = $1 AND next_headers IS NOT NULL";
+
+/// Returns the message of the next attempt of a task.
+pub(super) async fn next_attempt(connections: &PostgresPool, id: &str) -> Result<Option<Message>> {
+    let failed = |cause| connections.error("reading a next attempt", cause);
+    let mut lease = connections.lease().await?;
+    let query = sqlx::query(NEXT).bind(id);
+    let answer = connections.within(query.fetch_optional(&mut lease.connection)).await;
+    let Some(row) = lease.conclude(answer).map_err(failed)? else { return Ok(None) };
+    let columns = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    let (headers, properties, body) = columns().map_err(failed)?;
+    message_text::read(headers, properties, body).map(Some).map_err(|error| failed(sqlx::Error::Decode(error)))
+}
 
 /// Returns the row of a task.
 pub(super) async fn find(connections: &PostgresPool, id: &str) -> Result<Option<TaskRecord>> {
@@ -105,10 +122,11 @@ fn task(row: &PgRow) -> sqlx::Result<TaskRecord> {
         id: row.try_get(0)?,
         name: row.try_get(1)?,
         state: state(row, 2)?,
+        custom_state: row.try_get(28)?,
         args: row.try_get(3)?,
         kwargs: row.try_get(4)?,
         result: row.try_get(5)?,
-        failure: failure(row)?,
+        failure: failure(row)?.map(|failure| with_exception(row, failure)).transpose()?,
         queue: row.try_get::<&str, _>(9)?.into(),
         exchange: row.try_get(10)?,
         routing_key: row.try_get(11)?,
@@ -148,7 +166,7 @@ fn attempt(row: &PgRow) -> sqlx::Result<AttemptRecord> {
     })
 }
 
-fn state(row: &PgRow, column: usize) -> sqlx::Result<TaskState> {
+pub(super) fn state(row: &PgRow, column: usize) -> sqlx::Result<TaskState> {
     row.try_get::<&str, _>(column)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
@@ -159,8 +177,15 @@ fn failure(row: &PgRow) -> sqlx::Result<Option<Failure>> {
             kind,
             module: None,
             message: row.try_get::<Option<String>, _>(7)?.unwrap_or_default(),
+            args: None,
             trace: row.try_get(8)?,
         }),
         None => None,
     })
+}
+
+/// Adds the module and the arguments of the exception, which only rows of tasks have.
+fn with_exception(row: &PgRow, failure: Failure) -> sqlx::Result<Failure> {
+    let args = row.try_get::<Option<&str>, _>(27)?.and_then(error_args::read);
+    Ok(Failure { module: row.try_get(26)?, args, ..failure })
 }

@@ -4,29 +4,31 @@ WITH stored AS (
         id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
         error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
         root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
-        replays, next_headers, next_properties, next_body
+        replays, next_headers, next_properties, next_body, error_module, error_args, custom_state
     )
     SELECT id, name, state, args::jsonb, kwargs::jsonb, result::jsonb, args_text, kwargs_text, result_text,
            error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
            root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
-           coalesce(replays, 0), next_headers, next_properties, next_body
+           coalesce(replays, 0), next_headers, next_properties, next_body, error_module, error_args,
+           custom_state
     FROM unnest(
         $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bigint[],
         $18::text[], $19::text[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::timestamptz[],
         $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::double precision[], $28::text[],
-        $29::bigint[], $32::text[], $33::text[], $34::bytea[]
+        $29::bigint[], $32::text[], $33::text[], $34::bytea[], $35::text[], $36::text[], $37::text[]
     ) AS new (
         id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
         error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
         root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
-        replays, next_headers, next_properties, next_body
+        replays, next_headers, next_properties, next_body, error_module, error_args, custom_state
     )
     -- A record for a transaction is written inside that one, or not at all.
     WHERE coalesce(current_setting('celeriac.transaction', true), '') = $31
     ON CONFLICT (id) DO UPDATE SET
         name = excluded.name,
         state = excluded.state,
+        custom_state = excluded.custom_state,
         args = CASE WHEN excluded.args_text IS NULL THEN coalesce(excluded.args, kept.args) END,
         args_text = CASE WHEN excluded.args IS NULL THEN coalesce(excluded.args_text, kept.args_text) END,
         kwargs = CASE WHEN excluded.kwargs_text IS NULL THEN coalesce(excluded.kwargs, kept.kwargs) END,
@@ -36,6 +38,8 @@ WITH stored AS (
         error_kind = excluded.error_kind,
         error_message = excluded.error_message,
         error_trace = excluded.error_trace,
+        error_module = excluded.error_module,
+        error_args = excluded.error_args,
         queue = excluded.queue,
         exchange = excluded.exchange,
         routing_key = excluded.routing_key,

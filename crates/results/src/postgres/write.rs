@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use celeriac_protocol::headers::names;
-use celeriac_protocol::{Failure, Message};
+use celeriac_protocol::Failure;
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::results::OutcomesNotAnnounced;
 use sqlx::Row as _;
@@ -12,12 +11,13 @@ use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 
 use super::fault;
 use super::notification::{self, OutcomeSeal};
-use super::outbox;
 use super::pool::PostgresPool;
 use super::read;
 use super::time::Time;
 use crate::error::Result;
+use crate::error_args;
 use crate::exact::{self, Document};
+use crate::message_text::MessageText;
 use crate::outcomes::Recorded;
 use crate::record::TaskRecord;
 use crate::task_end::TaskEnd;
@@ -171,31 +171,18 @@ struct RecordRow<'a> {
     args: Document<'a>,
     kwargs: Document<'a>,
     result: Document<'a>,
-    next: Option<NextAttempt<'a>>,
-}
-
-/// The message of the next attempt.
-struct NextAttempt<'a> {
-    headers: String,
-    properties: String,
-    body: &'a [u8],
-}
-
-impl<'a> NextAttempt<'a> {
-    /// Returns `None` for a message that has no text. It is not kept.
-    fn new(message: &'a Message) -> Option<Self> {
-        // The row has the number of the replay.
-        let (headers, properties) = outbox::as_text(message, |name| name != names::REPLAYED).ok()?;
-        Some(Self { headers, properties, body: &message.body })
-    }
+    next: Option<MessageText<'a>>,
+    /// The arguments of the exception.
+    error_args: Option<String>,
 }
 
 impl<'a> RecordRow<'a> {
     fn new(record: &'a TaskRecord) -> Self {
         let [args, kwargs, result] =
             [&record.args, &record.kwargs, &record.result].map(|document| Document::new(document.as_deref()));
-        let next = record.next_attempt.as_deref().and_then(NextAttempt::new);
-        Self { record, args, kwargs, result, next }
+        let next = record.next_attempt.as_deref().and_then(MessageText::of_next_attempt);
+        let error_args = record.failure.as_ref().and_then(error_args::to_text);
+        Self { record, args, kwargs, result, next, error_args }
     }
 
     fn failure(&self, part: impl Fn(&'a Failure) -> Option<&'a str>) -> Option<Cow<'a, str>> {
@@ -280,7 +267,10 @@ fn statement(records: &[TaskRecord], part: &[usize], payloads: Vec<String>, tran
         .bind(transaction.to_owned())
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.headers.as_str())))
         .bind(sparse!(|row| row.next.as_ref().map(|next| next.properties.as_str())))
-        .bind(sparse!(|row| row.next.as_ref().map(|next| next.body)));
+        .bind(sparse!(|row| row.next.as_ref().map(|next| next.body)))
+        .bind(sparse!(|row| row.failure(|failure| failure.module.as_deref())))
+        .bind(sparse!(|row| row.error_args.as_deref()))
+        .bind(sparse!(|row| row.record.custom_state.as_deref().map(exact::text)));
     if !has_failed && !has_logs && !has_members {
         return statement;
     }

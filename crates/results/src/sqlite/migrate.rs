@@ -22,6 +22,23 @@ const MIGRATIONS: &[SchemaMigration] = &[
     SchemaMigration { version: 8, name: "audit", sql: include_str!("../../migrations/sqlite/0008_audit.sql") },
     SchemaMigration { version: 13, name: "sent", sql: include_str!("../../migrations/sqlite/0013_sent.sql") },
     SchemaMigration { version: 20, name: "joins", sql: include_str!("../../migrations/sqlite/0020_joins.sql") },
+    SchemaMigration {
+        version: 21,
+        name: "error_args",
+        sql: include_str!("../../migrations/sqlite/0021_error_args.sql"),
+    },
+    SchemaMigration {
+        version: 22,
+        name: "next_attempts",
+        sql: include_str!("../../migrations/sqlite/0022_next_attempts.sql"),
+    },
+    SchemaMigration {
+        version: 23,
+        name: "custom_states",
+        sql: include_str!("../../migrations/sqlite/0023_custom_states.sql"),
+    },
+    SchemaMigration { version: 24, name: "join_ends", sql: include_str!("../../migrations/sqlite/0024_join_ends.sql") },
+    SchemaMigration { version: 25, name: "groups", sql: include_str!("../../migrations/sqlite/0025_groups.sql") },
 ];
 
 /// Migrates the tables to the version that this program needs. Leaves a newer version unchanged.

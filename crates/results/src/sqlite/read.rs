@@ -1,12 +1,14 @@
 //! Reads rows of the table `tasks`.
 
-use celeriac_protocol::{Failure, TaskState};
+use celeriac_protocol::{Failure, Message, TaskState};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
+use crate::error_args;
 use crate::exact;
+use crate::message_text;
 use crate::record::{AttemptRecord, TaskRecord};
 
 /// The columns in the order of [`task`]. The exact text has priority over the JSON column.
@@ -16,7 +18,7 @@ macro_rules! select {
             "SELECT id, name, state, coalesce(args_text, args), coalesce(kwargs_text, kwargs), \
              coalesce(result_text, result), error_kind, error_message, error_trace, queue, exchange, routing_key, \
              worker, attempts, root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, \
-             finished_at, runtime, trace_id, replays FROM tasks WHERE ",
+             finished_at, runtime, trace_id, replays, error_module, error_args, custom_state FROM tasks WHERE ",
             $condition
         )
     };
@@ -29,6 +31,16 @@ const ENDED: &str = select!(
 const ATTEMPTS: &str = "SELECT replays, attempt, state, worker, started_at, finished_at, error_kind, error_message,
            error_trace, runtime, next_at
     FROM attempt_history WHERE id = ?1 ORDER BY replays, attempt";
+
+const NEXT: &str = "SELECT next_headers, next_properties, next_body
+    FROM tasks WHERE id = ?1 AND next_headers IS NOT NULL";
+
+/// Returns the message of the next attempt of a task.
+pub(super) async fn next_attempt(pool: &SqlitePool, id: &str) -> sqlx::Result<Option<Message>> {
+    let Some(row) = sqlx::query(NEXT).bind(id).fetch_optional(pool).await? else { return Ok(None) };
+    let (headers, properties, body) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    message_text::read(headers, properties, body).map(Some).map_err(sqlx::Error::Decode)
+}
 
 /// Returns the row of a task.
 pub(super) async fn find(pool: &SqlitePool, id: &str) -> sqlx::Result<Option<TaskRecord>> {
@@ -68,10 +80,11 @@ fn task(row: &SqliteRow) -> sqlx::Result<TaskRecord> {
         id: row.try_get(0)?,
         name: row.try_get(1)?,
         state: state(row, 2)?,
+        custom_state: row.try_get(28)?,
         args: row.try_get(3)?,
         kwargs: row.try_get(4)?,
         result: row.try_get(5)?,
-        failure: failure(row)?,
+        failure: failure(row)?.map(|failure| with_exception(row, failure)).transpose()?,
         queue: row.try_get::<&str, _>(9)?.into(),
         exchange: row.try_get(10)?,
         routing_key: row.try_get(11)?,
@@ -109,7 +122,7 @@ fn attempt(row: &SqliteRow) -> sqlx::Result<AttemptRecord> {
     })
 }
 
-fn state(row: &SqliteRow, column: usize) -> sqlx::Result<TaskState> {
+pub(super) fn state(row: &SqliteRow, column: usize) -> sqlx::Result<TaskState> {
     row.try_get::<&str, _>(column)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
@@ -120,10 +133,17 @@ fn failure(row: &SqliteRow) -> sqlx::Result<Option<Failure>> {
             kind,
             module: None,
             message: row.try_get::<Option<String>, _>(7)?.unwrap_or_default(),
+            args: None,
             trace: row.try_get(8)?,
         }),
         None => None,
     })
+}
+
+/// Adds the module and the arguments of the exception, which only rows of tasks have.
+fn with_exception(row: &SqliteRow, failure: Failure) -> sqlx::Result<Failure> {
+    let args = row.try_get::<Option<&str>, _>(27)?.and_then(error_args::read);
+    Ok(Failure { module: row.try_get(26)?, args, ..failure })
 }
 
 pub(super) fn time(row: &SqliteRow, column: usize) -> sqlx::Result<Option<Timestamp>> {

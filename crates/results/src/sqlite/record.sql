@@ -3,15 +3,17 @@ INSERT INTO tasks AS kept (
     id, name, state, args, kwargs, result, args_text, kwargs_text, result_text,
     error_kind, error_message, error_trace, queue, exchange, routing_key, worker, attempts,
     root_id, parent_id, group_id, eta, expires, sent_at, received_at, started_at, finished_at, runtime, trace_id,
-    replays
+    replays, error_module, error_args, next_headers, next_properties, next_body,
+    custom_state
 )
 VALUES (
     ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25,
-    ?26, ?27, ?28, ?29
+    ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35
 )
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name,
     state = excluded.state,
+    custom_state = excluded.custom_state,
     args = CASE WHEN excluded.args_text IS NULL THEN coalesce(excluded.args, kept.args) END,
     args_text = CASE WHEN excluded.args IS NULL THEN coalesce(excluded.args_text, kept.args_text) END,
     kwargs = CASE WHEN excluded.kwargs_text IS NULL THEN coalesce(excluded.kwargs, kept.kwargs) END,
@@ -21,6 +23,8 @@ ON CONFLICT (id) DO UPDATE SET
     error_kind = excluded.error_kind,
     error_message = excluded.error_message,
     error_trace = excluded.error_trace,
+    error_module = excluded.error_module,
+    error_args = excluded.error_args,
     queue = excluded.queue,
     exchange = excluded.exchange,
     routing_key = excluded.routing_key,
@@ -37,7 +41,10 @@ ON CONFLICT (id) DO UPDATE SET
     finished_at = excluded.finished_at,
     runtime = excluded.runtime,
     trace_id = coalesce(excluded.trace_id, kept.trace_id),
-    replays = excluded.replays
+    replays = excluded.replays,
+    next_headers = excluded.next_headers,
+    next_properties = excluded.next_properties,
+    next_body = excluded.next_body
 WHERE CASE
     -- The same outcome again, after a commit without an answer.
     WHEN kept.finished_at = excluded.finished_at AND kept.worker = excluded.worker

@@ -4,8 +4,10 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::{fault, read};
+use crate::error_args;
 use crate::exact::{self, Document};
 use crate::joins::{Arrival, JoinMember};
+use crate::message_text::MessageText;
 use crate::outcomes::Recorded;
 use crate::record::{AttemptRecord, SentRecord, TaskRecord};
 
@@ -103,6 +105,7 @@ fn statement(record: &TaskRecord) -> Statement<'static> {
     let [args, kwargs, result] =
         [&record.args, &record.kwargs, &record.result].map(|document| Document::new(document.as_deref()));
     let failure = record.failure.as_ref();
+    let next = record.next_attempt.as_deref().and_then(MessageText::of_next_attempt);
     sqlx::query(RECORD)
         .bind(record.id.clone())
         .bind(text(&record.name))
@@ -133,6 +136,12 @@ fn statement(record: &TaskRecord) -> Statement<'static> {
         .bind(record.runtime.map(exact::seconds))
         .bind(record.trace_id.as_deref().map(text))
         .bind(record.replays)
+        .bind(failure.and_then(|failure| failure.module.as_deref().map(text)))
+        .bind(failure.and_then(error_args::to_text))
+        .bind(next.as_ref().map(|next| next.headers.clone()))
+        .bind(next.as_ref().map(|next| next.properties.clone()))
+        .bind(next.as_ref().map(|next| next.body.to_vec()))
+        .bind(record.custom_state.as_deref().map(text))
 }
 
 fn attempt_statement(id: &str, attempt: &AttemptRecord) -> Statement<'static> {

@@ -203,6 +203,18 @@ event! {
 }
 
 event! {
+    /// A chord is ended although members have not ended: its deadline has passed, or its sender is
+    /// gone.
+    pub struct ChordOverdue<'a> {
+        /// The id of its group.
+        chord: &'a str,
+        /// The queue of the message that ends it.
+        queue: &'a str,
+    }
+    log: WARN "chord overdue" { chord, queue };
+}
+
+event! {
     /// The ends of members of chords cannot be counted. Their messages stay unacknowledged.
     pub struct JoinsUnavailable<'a> {
         /// Time until the next attempt.

@@ -4,7 +4,8 @@
 //! - retry: the row, then the next attempt, then the reply. A worker that finds the row knows which
 //!   of them are missing;
 //! - dead letter: its message, then its row, then errbacks and the reply;
-//! - failure: the row, then errbacks and the reply.
+//! - failure: the row, then errbacks and the reply;
+//! - replacement: its messages, then the row that tells other deliveries of them.
 //!
 //! The delivery is settled after all of them.
 
@@ -12,16 +13,20 @@ use std::time::Duration;
 
 use celeriac_broker::Settlement;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
-use celeriac_telemetry::events::worker::task::{TaskFailed, TaskRetried, TaskSucceeded};
+use celeriac_telemetry::events::worker::task::{TaskFailed, TaskRequeued, TaskRetried, TaskSucceeded};
 use jiff::Timestamp;
 
 use crate::attempt::decide::{Decision, retry_until};
 use crate::attempt::follow_up::{FollowUpMode, after_failure, after_success, arrive, reply_retry};
 use crate::attempt::outcome::{dead_letter_and_record, record_failure, record_outcome};
-use crate::attempt::resend::{next_attempt, send_next_attempt};
-use crate::attempt::row::RowDetails;
+use crate::attempt::rebind::change_next_attempt;
+use crate::attempt::refused::end_unsendable;
+use crate::attempt::replace::replace;
+use crate::attempt::resend::{NextAttempt, hold_requeued, send_next_attempt};
+use crate::attempt::row::{RowDetails, is_kept};
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::task::definition::TaskDefinition;
+use crate::task::retry_options::RetryOptions;
 
 /// Carries out the decision.
 pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, decision: Decision) -> Processed {
@@ -29,10 +34,16 @@ pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, deci
     let decision = decision.map_failure(|failure| attempt.redacted.remove_from_failure(failure));
     let (Ok(processed) | Err(processed)) = match decision {
         Decision::Succeed(result) => succeed(attempt, result).await,
-        Decision::Retry { wait, failure } => Box::pin(retry(attempt, task, wait, failure)).await,
+        Decision::Retry { wait, failure, options } => Box::pin(retry(attempt, task, wait, failure, options)).await,
         Decision::Fail(failure) => Box::pin(fail(attempt, failure)).await,
         Decision::DeadLetter { reason, failure } => Box::pin(dead_letter(attempt, reason, failure)).await,
         Decision::Ignore => ignore(attempt).await,
+        Decision::Requeue { wait, reason } => Box::pin(requeue(attempt, wait, &reason)).await,
+        Decision::Replace(replacement) => match Box::pin(replace(attempt, task, *replacement)).await {
+            Ok(Ok(processed)) => Ok(processed),
+            Ok(Err(failure)) => Box::pin(fail(attempt, failure)).await,
+            Err(ended) => Err(ended),
+        },
     };
     processed
 }
@@ -67,26 +78,53 @@ async fn ignore(attempt: &mut Attempt<'_>) -> Step<Processed> {
     Ok(Processed::new(arrived, TaskState::Ignored))
 }
 
-/// Ends the row that earlier attempts of a task have left, if the result is not stored. The row
+/// Returns the message to its queue. A delivery that the broker has taken back comes again anyway.
+async fn requeue(attempt: &mut Attempt<'_>, wait: Duration, reason: &str) -> Step<Processed> {
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    attempt.span.emit(&TaskRequeued { task, id, retry_in: wait, error: reason });
+    if attempt.is_taken_back() {
+        return Ok(Disposition::Requeue.into());
+    }
+    Ok(hold_requeued(attempt, wait).await)
+}
+
+/// Ends the row that a state or earlier attempts of a task have left, if the result is not stored. The row
 /// would otherwise keep the state `RETRY` for ever. If the message is delivered again, the row also
 /// keeps the task from running again.
 ///
 /// This comes after the follow-ups: if the worker dies before them, the row is unchanged, and the
 /// task runs again.
 async fn close_retries(attempt: &mut Attempt<'_>) -> Step<()> {
-    if attempt.headers().retries == 0 && !attempt.is_taken_back() {
+    if attempt.headers().retries == 0 && !attempt.is_taken_back() && !attempt.received.has_row() {
         return Ok(());
     }
     Box::pin(record_outcome(attempt, TaskState::Ignored, RowDetails::default())).await
 }
 
-async fn retry(attempt: &mut Attempt<'_>, task: &TaskDefinition, wait: Duration, failure: Failure) -> Step<Processed> {
+async fn retry(
+    attempt: &mut Attempt<'_>,
+    task: &TaskDefinition,
+    wait: Duration,
+    failure: Failure,
+    options: Option<Box<RetryOptions>>,
+) -> Step<Processed> {
     attempt.settle_clock().await;
     let started_at = attempt.timing.map(|timing| timing.started_at);
     let until = retry_until(&task.options, attempt.message_headers(), started_at);
     let due = attempt.runtime.clock.now().checked_add(wait).unwrap_or(Timestamp::MAX);
-    let next = next_attempt(attempt, due, until);
-    let details = RowDetails { eta: Some(due), next_attempt: Some(next.clone()), ..RowDetails::default() };
+    let mut next = NextAttempt::new(attempt, due, until);
+    let is_changed = options.is_some();
+    if let Some(options) = options
+        && let Err(reason) = change_next_attempt(attempt, &mut next, *options).await?
+    {
+        return Ok(end_unsendable(attempt, &reason, Some(&failure)).await);
+    }
+    let details = RowDetails {
+        eta: Some(due),
+        next_attempt: Some(next.message.clone()).filter(|message| is_changed || is_kept(message)),
+        next_queue: next.other_queue(attempt),
+        ..RowDetails::default()
+    };
     record_failure(attempt, TaskState::Retry, failure.clone(), details).await?;
     if attempt.settlement.as_ref().is_some_and(Settlement::is_void) {
         // The broker redelivers the message, and that delivery sends the next attempt.
@@ -198,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn a_retry_is_recorded_before_the_next_attempt_is_sent() {
         let worker = TestWorker::retrying(Duration::ZERO, 3).await;
-        let decision = Decision::Retry { wait: Duration::ZERO, failure: failure() };
+        let decision = Decision::Retry { wait: Duration::ZERO, failure: failure(), options: None };
         let (processed, published) = completed(&worker, decision).await;
 
         assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Retry));
@@ -219,7 +257,7 @@ mod tests {
         let task = find_task(&mut attempt).await.unwrap();
         read_body(&mut attempt).await.unwrap();
 
-        let decision = Decision::Retry { wait: Duration::ZERO, failure: failure() };
+        let decision = Decision::Retry { wait: Duration::ZERO, failure: failure(), options: None };
         let processed = apply(&mut attempt, task, decision).await;
 
         assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Failure));
@@ -238,7 +276,7 @@ mod tests {
         read_body(&mut attempt).await.unwrap();
         let failure = Failure::new("TaskError", "x".repeat(5_000));
 
-        apply(&mut attempt, task, Decision::Retry { wait: Duration::ZERO, failure }).await;
+        apply(&mut attempt, task, Decision::Retry { wait: Duration::ZERO, failure, options: None }).await;
 
         let published = worker.published();
         let letter = published[0].header(names::DEAD_ERROR).unwrap().to_owned();

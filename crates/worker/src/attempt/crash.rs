@@ -27,6 +27,7 @@ use crate::attempt::follow_up::{FollowUpMode, after_failure};
 use crate::attempt::record::{Recording, record_row, tell_recorded};
 use crate::attempt::resend::hold_suspect;
 use crate::attempt::row::{RowDetails, row};
+use crate::attempt::stored_outcome::arrive_superseded;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 use crate::runtime::ResultStore;
 use crate::task::definition::TaskDefinition;
@@ -140,8 +141,9 @@ async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, max_starts:
 /// Dead-letters the message and then records a failure, as for every dead letter.
 ///
 /// An outcome that another delivery has recorded stands. Its follow-ups may be what brings workers
-/// down, so they are left to a replay of the dead letter. A message that has nothing left to do is
-/// acknowledged: it was a late copy, and workers were lost for other reasons.
+/// down, so they are left to a replay of the dead letter. Its chord counts it, because a chord
+/// waits for every member. A message that has nothing left to do is acknowledged: it was a late
+/// copy, and workers were lost for other reasons.
 async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32) -> Processed {
     if Box::pin(is_complete(attempt, results)).await {
         results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
@@ -168,7 +170,8 @@ async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32
     }
     results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
     if recorded == Recording::Superseded {
-        return Processed::failed(dead_lettered, TaskState::Failure, failure);
+        let counted = arrive_superseded(attempt, &failure).await;
+        return Processed::failed(dead_lettered.and(counted), TaskState::Failure, failure);
     }
     attempt.embed = read_small_embed(attempt).await.unwrap_or_default();
     let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
@@ -211,7 +214,7 @@ mod tests {
 
     use super::*;
     use crate::attempt::decode::find_task;
-    use crate::attempt::testing::{TestWorker, follow_up, redelivered};
+    use crate::attempt::testing::{TestWorker, follow_up, member, redelivered};
     use crate::task::hooks::HookList;
 
     async fn worker(crash_limit: u32) -> TestWorker {
@@ -297,6 +300,32 @@ mod tests {
             let dead = worker.published().iter().filter(|sent| sent.header(names::DEAD_REASON).is_some()).count();
             assert_eq!((dead, worker.row().await.unwrap().state), (expected, TaskState::Success), "{ended:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_chord_counts_a_member_that_is_quarantined_after_another_delivery_has_recorded_it() {
+        let worker = worker(2).await;
+        let mut lost = worker
+            .deliver_changed("succeed", |call, message| {
+                redelivered(call, message);
+                member(call, message);
+            })
+            .await;
+        find_task(&mut lost).await.unwrap();
+        drop(track(&mut lost).await.unwrap());
+        worker.add_chord().await;
+        worker.record_elsewhere(&mut lost, TaskState::Success, |_| {}).await;
+        drop(lost);
+        let mut again = worker.receive().await;
+        find_task(&mut again).await.unwrap();
+
+        let ended = track(&mut again).await.err().unwrap();
+
+        assert_eq!(ended.disposition, Disposition::Done);
+        let published = worker.published();
+        let sent: Vec<_> = published.iter().map(|sent| sent.header(names::DEAD_REASON)).collect();
+        assert_eq!(sent, [Some("poison"), None], "its letter, then the body");
+        assert_eq!(published[1].header(names::ID), Some("body"));
     }
 
     #[tokio::test]

@@ -2,37 +2,47 @@
 
 use std::time::Duration;
 
-use celeriac_protocol::{Failure, HeaderMap, TaskOptions};
+use celeriac_protocol::{Failure, HeaderMap, Signature, TaskHeaders, TaskOptions};
 use jiff::Timestamp;
 
 use crate::attempt::Attempt;
 use crate::task::definition::TaskDefinition;
 use crate::task::error::{ErrorAction, TaskError};
 use crate::task::result::JsonResult;
+use crate::task::retry_options::RetryOptions;
 
 /// The decision on a task after an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Decision {
     /// The task ended with this result, as JSON text.
     Succeed(String),
     /// The task is tried again after a wait.
-    Retry { wait: Duration, failure: Failure },
+    Retry {
+        wait: Duration,
+        failure: Failure,
+        /// Changes for the next attempt.
+        options: Option<Box<RetryOptions>>,
+    },
     /// The task ended with an error.
     Fail(Failure),
     /// The task ended with an error, and its message is kept in the dead-letter queue.
     DeadLetter { reason: &'static str, failure: Failure },
     /// The task ended, and no outcome of it is stored.
     Ignore,
+    /// The message returns to its queue after a wait, for this reason.
+    Requeue { wait: Duration, reason: String },
+    /// Another task takes the place of this one.
+    Replace(Box<Signature>),
 }
 
 impl Decision {
     /// Changes the failure, if there is one.
     pub(crate) fn map_failure(self, change: impl FnOnce(Failure) -> Failure) -> Self {
         match self {
-            Self::Retry { wait, failure } => Self::Retry { wait, failure: change(failure) },
+            Self::Retry { wait, failure, options } => Self::Retry { wait, failure: change(failure), options },
             Self::Fail(failure) => Self::Fail(change(failure)),
             Self::DeadLetter { reason, failure } => Self::DeadLetter { reason, failure: change(failure) },
-            Self::Succeed(_) | Self::Ignore => self,
+            Self::Succeed(_) | Self::Ignore | Self::Requeue { .. } | Self::Replace(_) => self,
         }
     }
 }
@@ -61,17 +71,32 @@ pub(crate) fn decide(attempt: &Attempt<'_>, task: &TaskDefinition, result: JsonR
     let until = retry_until(&task.options, attempt.message_headers(), started_at);
     let retries = attempt.headers().retries;
     let facts = RetryFacts { retries, now: attempt.runtime.clock.now(), until, chance: fastrand::f64() };
-    choose(result, &task.options, &facts)
+    choose(result, &task.options, &facts).map_failure(|failure| with_celerys_text(attempt, failure))
 }
+
+/// Gives the error of a last attempt without a reason the text that Celery has for it.
+fn with_celerys_text(attempt: &Attempt<'_>, failure: Failure) -> Failure {
+    if failure.kind != MAX_RETRIES_EXCEEDED || !failure.message.is_empty() {
+        return failure;
+    }
+    let TaskHeaders { task, id, .. } = attempt.headers();
+    Failure::new(MAX_RETRIES_EXCEEDED, format!("Can't retry {task}[{id}]"))
+}
+
+/// Celery's exception for a request for one attempt too many.
+const MAX_RETRIES_EXCEEDED: &str = "MaxRetriesExceededError";
 
 /// Decides from outcome, policy, and the facts of the attempt.
 pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryFacts) -> Decision {
-    let TaskError { action, failure } = match finished {
+    let TaskError { action, failure, retry: options_of_retry, replacement } = match finished {
         Ok(result) => return Decision::Succeed(result),
         Err(error) => error,
     };
+    let failure = *failure;
     let policy = match action {
         ErrorAction::Ignore => return Decision::Ignore,
+        ErrorAction::Requeue(wait) => return Decision::Requeue { wait, reason: failure.message },
+        ErrorAction::Replace => return Decision::Replace(replacement.unwrap_or_default()),
         ErrorAction::Reject => return Decision::DeadLetter { reason: "rejected", failure },
         ErrorAction::Refuse(reason) => return Decision::DeadLetter { reason, failure },
         ErrorAction::Fatal => return Decision::Fail(failure),
@@ -80,18 +105,21 @@ pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryF
             options.retry_rules.policy(&failure.kind, options.retry)
         }
     };
-    let Some(policy) = policy else { return Decision::Fail(failure) };
+    let Some(mut policy) = policy else { return Decision::Fail(failure) };
+    if let Some(max_retries) = options_of_retry.as_ref().and_then(|options| options.max_retries) {
+        policy = policy.times(max_retries);
+    }
     let wait = action.wait(tried.now).unwrap_or_else(|| policy.wait(tried.retries, tried.chance));
     if policy.allows(tried.retries) && tried.is_in_time(wait) {
-        return Decision::Retry { wait, failure };
+        return Decision::Retry { wait, failure, options: options_of_retry };
     }
-    if action.asks_for_retry() {
-        // A request for another attempt is not an error, so the last attempt fails with an error of
-        // its own.
-        let failure = Failure { kind: "MaxRetriesExceededError".to_owned(), ..failure };
+    if action.asks_for_retry() && failure.is_retry() {
+        // A request for another attempt without a cause is not an error, so the last attempt fails
+        // with an error of its own.
+        let failure = Failure { kind: MAX_RETRIES_EXCEEDED.to_owned(), ..failure };
         return Decision::DeadLetter { reason: "exhausted", failure };
     }
-    if tried.retries == 0 && !policy.allows(0) {
+    if tried.retries == 0 && !policy.allows(0) && !action.asks_for_retry() {
         // The task has no retries, so this is an ordinary failure, with a row and without a dead
         // letter.
         return Decision::Fail(failure);
@@ -130,7 +158,7 @@ mod tests {
     }
 
     fn again(wait: Duration, failure: &Failure) -> Decision {
-        Decision::Retry { wait, failure: failure.clone() }
+        Decision::Retry { wait, failure: failure.clone(), options: None }
     }
 
     fn exhausted(failure: &Failure) -> Decision {
@@ -161,6 +189,22 @@ mod tests {
             (Err(busy()), &twice, 0, again(SECOND * 9, &hint)),
             (Err(busy()), &twice, 2, exhausted(&given_up)),
             (Err(busy()), &never, 0, exhausted(&given_up)),
+            (
+                Err(TaskError::requeue_in(SECOND, "not here")),
+                &never,
+                9,
+                Decision::Requeue { wait: SECOND, reason: "not here".to_owned() },
+            ),
+            (
+                Err(TaskError::replace(Signature::new("t.other"))),
+                &never,
+                9,
+                Decision::Replace(Box::new(Signature::new("t.other"))),
+            ),
+            (Err(busy().with_retry_options(RetryOptions::new().max_retries(2))), &twice, 2, exhausted(&given_up)),
+            // A request with a cause fails with it.
+            (Err(busy().caused_by(no())), &twice, 0, again(SECOND * 9, &failure)),
+            (Err(busy().caused_by(no())), &twice, 2, exhausted(&failure)),
             (Err(at(5)), &twice, 1, again(SECOND * 5, &hint)),
             (Err(at(0)), &twice, 1, again(Duration::ZERO, &hint)),
             (Err(at(5)), &twice, 2, exhausted(&given_up)),

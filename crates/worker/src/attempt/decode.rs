@@ -140,8 +140,8 @@ pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> Step<Body> {
 
 #[cfg(test)]
 mod tests {
-    use celeriac_protocol::TaskState;
     use celeriac_protocol::headers::names;
+    use celeriac_protocol::{TaskState, Value};
 
     use super::*;
     use crate::attempt::Disposition;
@@ -157,7 +157,7 @@ mod tests {
         let body = read_body(&mut attempt).await.unwrap();
 
         assert_eq!(task.name, "act");
-        assert_eq!(body.args, ["succeed".into()]);
+        assert_eq!(body.args, [Value::from("succeed")]);
         assert_eq!(attempt.embed.callbacks.len(), 1);
         assert_eq!((attempt.slot.is_some(), attempt.settlement.is_some()), (true, true));
     }

@@ -1,11 +1,8 @@
 //! Finds the outcome of an earlier delivery, and sends its missing follow-ups.
 
 use celeriac_protocol::headers::names;
-use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_results::TaskRecord;
-use celeriac_telemetry::ErrorChain;
-use celeriac_telemetry::events::worker::completion::{OutcomeNotRead, TaskAwaitsStore};
 use celeriac_telemetry::events::worker::task::TaskSkipped;
 
 use crate::attempt::crash::WORKER_LOST;
@@ -14,8 +11,10 @@ use crate::attempt::embed::{read_possible_embed, read_small_embed};
 use crate::attempt::follow_up::{
     FollowUpMode, after_failure, after_revoked, after_success, arrive, keep_for_replay, reply_failure,
 };
-use crate::attempt::publish::BACKOFF;
-use crate::attempt::resend::{next_attempt, send_next_attempt};
+use crate::attempt::replaced::find_replaced;
+use crate::attempt::resend::{NextAttempt, send_next_attempt};
+use crate::attempt::stored::{find_next_attempt, find_row};
+use crate::attempt::stored_outcome::arrive_recorded;
 use crate::attempt::{Attempt, Disposition, Interrupted};
 use crate::task::definition::TaskDefinition;
 
@@ -28,10 +27,16 @@ pub(crate) fn may_be_duplicate(attempt: &Attempt<'_>) -> bool {
 
 /// Applies the outcome that an earlier delivery of this attempt left in the store, if there is one.
 pub(crate) async fn find_recorded_outcome(attempt: &mut Attempt<'_>) -> Option<Disposition> {
-    match find_row(attempt).await {
-        Ok(row) => complete_recorded(attempt, row?).await,
-        Err(Interrupted) => Some(Disposition::Requeue),
+    let row = match find_row(attempt).await {
+        Ok(row) => row,
+        Err(Interrupted) => return Some(Disposition::Requeue),
+    };
+    if let Some(row) = row
+        && let Some(done) = complete_recorded(attempt, row).await
+    {
+        return Some(done);
     }
+    Box::pin(find_replaced(attempt)).await.unwrap_or(Some(Disposition::Requeue))
 }
 
 /// Sends the follow-ups of a row, if it is the outcome of this attempt.
@@ -64,31 +69,21 @@ pub(crate) async fn complete_recorded(attempt: &mut Attempt<'_>, row: TaskRecord
     }
     let until = attempt.task.and_then(|task| retry_until(&task.options, attempt.message_headers(), row.started_at));
     let due = row.eta.unwrap_or_else(|| attempt.runtime.clock.now());
-    let next = next_attempt(attempt, due, until);
+    let mut next = NextAttempt::new(attempt, due, until);
+    match find_next_attempt(attempt).await {
+        // The task may have changed it.
+        Ok(Some(mut message)) => {
+            if replays > 0 {
+                message.headers.insert(names::REPLAYED, replays);
+            }
+            next = NextAttempt { message, queue: row.queue };
+        }
+        Ok(None) => {}
+        Err(Interrupted) => return Some(Disposition::Requeue),
+    }
     match send_next_attempt(attempt, next, due, row.failure.as_ref()).await {
         Ok(()) => Some(Disposition::Done),
         Err(ended) => Some(ended.disposition),
-    }
-}
-
-/// Returns the row of the task. Waits for the store without a limit.
-pub(crate) async fn find_row(attempt: &Attempt<'_>) -> Result<Option<TaskRecord>, Interrupted> {
-    let Some(results) = &attempt.runtime.results else { return Ok(None) };
-    let mut backoff = Backoff::new(BACKOFF);
-    loop {
-        let TaskHeaders { task, id, .. } = attempt.headers();
-        match results.backend.find(id).await {
-            Ok(row) => return Ok(row),
-            Err(error) => {
-                let retry_in = backoff.next_wait(fastrand::f64());
-                let told = ErrorChain(&error).to_string();
-                match error.is_retryable() {
-                    true => attempt.span.emit(&TaskAwaitsStore { task, id, work: "outcome", retry_in, error: &told }),
-                    false => attempt.span.emit(&OutcomeNotRead { task, id, retry_in, error: &told }),
-                }
-                attempt.sleep_unless_stopping(retry_in).await?;
-            }
-        }
     }
 }
 
@@ -105,12 +100,8 @@ pub(crate) async fn finish_recorded(attempt: &mut Attempt<'_>, row: TaskRecord) 
         // decide in both cases.
         Ok(Err(reason)) => {
             let kept = keep_for_replay(attempt, &reason.to_string()).await;
-            let outcome = match &row.failure {
-                Some(failure) if row.state != TaskState::Success => Err(failure),
-                _ => Ok(row.result.as_deref().unwrap_or("null")),
-            };
             // A chord counts it all the same.
-            return kept.and(arrive(attempt, outcome).await);
+            return kept.and(arrive_recorded(attempt, &row).await);
         }
         Err(interrupted) => return interrupted.disposition,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_protocol::task::TrackedStates;
-use celeriac_protocol::{ArgumentError, Body, Failure, TaskHeaders, TimeLimits, sent_at};
+use celeriac_protocol::{ArgumentError, Body, Failure, TaskHeaders, TimeLimits, Value, sent_at};
 use celeriac_results::{PgConnection, RunningTask};
 use celeriac_telemetry::are_counted;
 use celeriac_telemetry::events::worker::task::TaskStarted;
@@ -327,8 +327,12 @@ impl RunBounds {
                 finished = &mut run => return self.ended(finished),
                 () = self.interrupt.cancelled() => return self.tidied(run).await,
                 () = &mut hard => {
-                    let limit = self.limits.hard.unwrap_or_default().as_secs_f64();
-                    let failure = Failure::new("TimeLimitExceeded", format!("{limit}"));
+                    let limit = self.limits.hard.unwrap_or_default();
+                    let seconds = match (limit.subsec_nanos(), i64::try_from(limit.as_secs())) {
+                        (0, Ok(seconds)) => Value::Int(seconds),
+                        _ => Value::Float(limit.as_secs_f64()),
+                    };
+                    let failure = Failure::new("TimeLimitExceeded", "").with_args(vec![seconds]);
                     return RunEnd::Finished(Err(TaskError::asking(ErrorAction::Fatal, failure)));
                 }
                 () = &mut soft, if !told => {

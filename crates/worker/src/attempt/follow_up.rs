@@ -235,13 +235,18 @@ async fn arrive_for_step(attempt: &Attempt<'_>, step: &Signature, failure: &Fail
 async fn arrive_as(attempt: &Attempt<'_>, arrival: Arrival) -> Disposition {
     let Some(results) = &attempt.runtime.results else { return Disposition::Done };
     let join = arrival.member.join.clone();
-    match results.joins.arrive(arrival).await {
+    let turn = results.joins.arrive(arrival).await;
+    take_turn(attempt, join, turn).await
+}
+
+/// Does what a member that has ended has to do. An error means that the worker stops.
+pub(crate) async fn take_turn<E>(attempt: &Attempt<'_>, join: String, turn: Result<Turn, E>) -> Disposition {
+    match turn {
         Ok(Turn::Done) => Disposition::Done,
         Ok(Turn::Fire { again }) => fire(attempt, join, again).await,
         Ok(Turn::Unknown) => {
             keep_for_replay(attempt, &format!("the result store of this worker does not have its chord `{join}`")).await
         }
-        // The worker stops.
         Err(_) => Disposition::Requeue,
     }
 }
@@ -267,6 +272,7 @@ fn fire<'a>(attempt: &'a Attempt<'a>, join: String, again: bool) -> BoxFuture<'a
                 Err(error) => error.to_string(),
             },
             JoinResults::Failed { task, failure } => format!("Dependency {task} raised {}", failure.python_repr()),
+            JoinResults::Over { reason } => reason,
             JoinResults::TooLarge { size } => {
                 format!("results too large: {size} bytes, the limit is {limit} (broker.max_message_size)")
             }
@@ -326,4 +332,56 @@ fn read_body(text: &str) -> Result<Signature, String> {
     let limits = DecodeLimits { size: usize::MAX, values: usize::MAX, ..DecodeLimits::default() };
     let value = Codec::Json.decode_value(text.as_bytes(), &limits).map_err(|error| error.to_string())?;
     Signature::from_value(value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use celeriac_protocol::headers::names;
+
+    use super::*;
+    use crate::attempt::testing::TestWorker;
+
+    /// Returns a chord of three members, as a callback.
+    fn chord() -> Signature {
+        let member = || Signature::new("act").arg("succeed").into();
+        let header = Value::List(vec![member(), member(), member()]);
+        let mut chord = Signature::new("celeriac.chord").kwarg("header", header);
+        chord.subtask_type = Some("chord".to_owned());
+        chord.kwarg("body", Value::from(Signature::new("body").option("task_id", "body")))
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_dies_before_or_between_the_members_of_a_chord_leaves_them_to_the_next_delivery() {
+        for sent_before in 0..=3 {
+            let worker = TestWorker::new().await;
+            let mut attempt = worker.deliver_changed("act", |call, _| call.follow.callbacks.push(chord())).await;
+            attempt.embed = crate::attempt::embed::read_possible_embed(&mut attempt).await.unwrap().unwrap();
+            worker.panic_after_publishes(sent_before);
+            let first = after_success(&attempt, "1", FollowUpMode::First);
+            let died = AssertUnwindSafe(first).catch_unwind().await.is_err();
+            assert_eq!(died, sent_before < 3, "{sent_before}");
+
+            worker.panic_after_publishes(u32::MAX);
+            assert_eq!(after_success(&attempt, "1", FollowUpMode::Repeated).await, Disposition::Done);
+
+            let published = worker.published();
+            let members: Vec<_> = published.iter().filter(|sent| sent.header(names::JOIN).is_some()).collect();
+            let mut ids: Vec<_> = members.iter().map(|sent| sent.header(names::ID).unwrap()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), 3, "{sent_before}: each member is sent, under one id");
+            let join = members[0].header(names::JOIN).unwrap().to_owned();
+            let arrivals: Vec<_> = (0..3)
+                .map(|index| {
+                    let member = JoinMember { join: join.clone(), index };
+                    Arrival { member, task: index.to_string(), outcome: Ok("1".to_owned()) }
+                })
+                .collect();
+            worker.backend.record_arrivals(&arrivals).await.unwrap();
+            let turns = worker.backend.fire(&[arrivals[2].member.clone()]).await.unwrap();
+            assert_eq!(turns, [Turn::Fire { again: false }], "{sent_before}: its join counts three members");
+        }
+    }
 }

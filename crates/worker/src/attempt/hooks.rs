@@ -17,6 +17,7 @@ use crate::task::definition::TaskDefinition;
 use crate::task::error::{ErrorAction, TaskError, TaskResult};
 use crate::task::hooks::{AnyHooks, Decided, HookList, Start, TaskOutput};
 use crate::task::result::JsonResult;
+use crate::task::retry_options::RetryOptions;
 
 /// An attempt with its hooks.
 pub(crate) struct AttemptHooks<'a> {
@@ -112,7 +113,7 @@ impl<'a> AttemptHooks<'a> {
 
     async fn change(&self, decision: Decision) -> Decision {
         let mut decision = match decision {
-            Decision::Retry { wait, failure } => self.on_retry(wait, failure).await,
+            Decision::Retry { wait, failure, options } => self.on_retry(wait, failure, options).await,
             decision => decision,
         };
         // A success of the task has already passed `on_success`. It runs here only for hooks
@@ -125,7 +126,7 @@ impl<'a> AttemptHooks<'a> {
         decision
     }
 
-    async fn on_retry(&self, mut wait: Duration, failure: Failure) -> Decision {
+    async fn on_retry(&self, mut wait: Duration, failure: Failure, options: Option<Box<RetryOptions>>) -> Decision {
         let error = TaskError::asking(ErrorAction::Policy, failure);
         for hooks in self.outward() {
             match self.unless_panicked(async { hooks.on_retry(&self.ctx, &error, wait).await }).await {
@@ -134,7 +135,7 @@ impl<'a> AttemptHooks<'a> {
                 None => {}
             }
         }
-        Decision::Retry { wait, failure: error.failure }
+        Decision::Retry { wait, failure: *error.failure, options }
     }
 
     /// Returns the decision after one hook.
@@ -188,18 +189,18 @@ impl<'a> AttemptHooks<'a> {
 fn failed_by(error: TaskError, as_before: impl FnOnce(Failure) -> Decision) -> Decision {
     match error.action {
         ErrorAction::Ignore => Decision::Ignore,
-        ErrorAction::Reject => Decision::DeadLetter { reason: "rejected", failure: error.failure },
-        ErrorAction::Refuse(reason) => Decision::DeadLetter { reason, failure: error.failure },
-        _ => as_before(error.failure),
+        ErrorAction::Reject => Decision::DeadLetter { reason: "rejected", failure: *error.failure },
+        ErrorAction::Refuse(reason) => Decision::DeadLetter { reason, failure: *error.failure },
+        _ => as_before(*error.failure),
     }
 }
 
 fn decided(decision: &Decision) -> Decided {
     match decision {
         Decision::Succeed(result) => Decided::Success(TaskOutput(result.clone())),
-        Decision::Retry { wait, failure } => Decided::Retry { wait: *wait, failure: failure.clone() },
+        Decision::Retry { wait, failure, .. } => Decided::Retry { wait: *wait, failure: failure.clone() },
         Decision::Fail(failure) | Decision::DeadLetter { failure, .. } => Decided::Failure(failure.clone()),
-        Decision::Ignore => Decided::Ignored,
+        Decision::Ignore | Decision::Requeue { .. } | Decision::Replace(_) => Decided::Ignored,
     }
 }
 

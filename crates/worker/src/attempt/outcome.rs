@@ -9,10 +9,13 @@ use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_telemetry::events::worker::completion::OutcomeNotRecorded;
 
 use crate::attempt::dead_letter::dead_letter;
-use crate::attempt::duplicate::{complete_recorded, find_row, may_be_duplicate};
+use crate::attempt::duplicate::{complete_recorded, may_be_duplicate};
+use crate::attempt::follow_up::arrive;
 use crate::attempt::record::{Recording, record_row, tell_recorded};
 use crate::attempt::refused::end_unrecordable;
 use crate::attempt::row::{RowDetails, row};
+use crate::attempt::stored::find_row;
+use crate::attempt::stored_outcome::arrive_recorded;
 use crate::attempt::{Attempt, Disposition, Processed, Step};
 
 /// Records the outcome of an attempt. It is durable when this returns. The caller has to send its
@@ -35,6 +38,8 @@ async fn record(
     let runtime = attempt.runtime;
     let Some(results) = &runtime.results else { return Ok(()) };
     let failure = details.failure.clone();
+    // Only a chord needs the result of a task whose row is another's.
+    let result = details.result.clone().filter(|_| attempt.member().is_some());
     let recording = record_row(results, Box::new(row(attempt, state, details))).await;
     tell_recorded(attempt, state, &recording);
     match recording {
@@ -43,7 +48,7 @@ async fn record(
         }
         Recording::Stored => Ok(()),
         Recording::Unwritten { error } => Err(requeue_unwritten(attempt, &error)),
-        Recording::Superseded => Err(Box::pin(end_superseded(attempt, state, failure, dead_lettered)).await),
+        Recording::Superseded => Err(Box::pin(end_superseded(attempt, state, (result, failure), dead_lettered)).await),
         Recording::Refused { reason } => Err(Box::pin(end_unrecordable(attempt, &reason)).await),
     }
 }
@@ -93,7 +98,7 @@ fn requeue_unwritten(attempt: &Attempt<'_>, error: &str) -> Processed {
 async fn end_superseded(
     attempt: &mut Attempt<'_>,
     state: TaskState,
-    failure: Option<Failure>,
+    (result, failure): (Option<String>, Option<Failure>),
     dead_lettered: Option<Disposition>,
 ) -> Processed {
     if attempt.is_taken_back() {
@@ -118,6 +123,14 @@ async fn end_superseded(
             // has the outcome.
             (None, None) => Disposition::Superseded,
         };
+        // A chord counts the message, which has the only row that this id will ever have.
+        let counted = match (is_other, &failure, &result) {
+            (false, ..) => arrive_recorded(attempt, &row).await,
+            (true, Some(failure), _) => arrive(attempt, Err(failure)).await,
+            (true, None, Some(result)) => arrive(attempt, Ok(result)).await,
+            (true, None, None) => arrive(attempt, Err(&Failure::ignored())).await,
+        };
+        let disposition = disposition.and(counted);
         return Processed { failure, ..Processed::new(disposition, state) };
     }
     // A row without an outcome of this attempt belongs to a later replay, which has its own
@@ -143,7 +156,9 @@ mod tests {
     use crate::attempt::complete;
     use crate::attempt::decide::Decision;
     use crate::attempt::decode::{find_task, read_body};
-    use crate::attempt::testing::{Published, QUEUE, TestWorker, follow_up, redelivered};
+    use celeriac_results::TaskRecord;
+
+    use crate::attempt::testing::{Published, QUEUE, TestWorker, follow_up, member, redelivered};
     use crate::task::hooks::HookList;
 
     fn failed() -> Decision {
@@ -151,7 +166,7 @@ mod tests {
     }
 
     fn retried() -> Decision {
-        Decision::Retry { wait: Duration::ZERO, failure: Failure::new("TaskError", "no") }
+        Decision::Retry { wait: Duration::ZERO, failure: Failure::new("TaskError", "no"), options: None }
     }
 
     /// Delivers a task with a callback and an errback, for the first time or again. While it runs,
@@ -240,6 +255,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_chord_counts_a_member_whose_id_has_the_outcome_of_an_earlier_message() {
+        let name = |row: &mut TaskRecord| row.name = "other".to_owned();
+        let same = |_: &mut TaskRecord| {};
+        let changes: [fn(&mut TaskRecord); 2] = [name, same];
+        for (change, decision, sent) in [
+            (changes[0], failed(), [Some("act"), None]),
+            (changes[1], failed(), [Some("act"), Some("body")]),
+            (changes[0], Decision::Succeed("1".to_owned()), [Some("body"), None]),
+        ] {
+            let worker = TestWorker::new().await;
+            let mut attempt = worker.deliver_changed("act", member).await;
+            worker
+                .record_elsewhere(&mut attempt, TaskState::Success, |row| {
+                    change(row);
+                    row.member = None;
+                })
+                .await;
+            worker.add_chord().await;
+            let task = find_task(&mut attempt).await.unwrap();
+
+            let processed = complete::apply(&mut attempt, task, decision).await;
+
+            let told: Vec<_> = sent.into_iter().flatten().map(Some).collect();
+            assert_eq!(tasks(&worker.published()), told);
+            assert_ne!(processed.disposition, Disposition::Requeue);
+            let fired = worker.backend.find_fired("chord", 100).await.unwrap();
+            assert!(fired.is_some(), "its only member has ended");
+        }
+    }
+
+    #[tokio::test]
     async fn one_of_two_copies_without_a_mark_has_no_next_attempt_of_its_own() {
         let worker = TestWorker::retrying(Duration::ZERO, 3).await;
 
@@ -270,7 +316,8 @@ mod tests {
         read_body(&mut attempt).await.unwrap();
         let failure = Failure::new("TaskError", "x".repeat(65 << 20));
 
-        let processed = complete::apply(&mut attempt, task, Decision::Retry { wait: Duration::ZERO, failure }).await;
+        let processed =
+            complete::apply(&mut attempt, task, Decision::Retry { wait: Duration::ZERO, failure, options: None }).await;
 
         assert_eq!((processed.disposition, processed.state), (Disposition::Done, TaskState::Failure));
         let published = worker.published();
@@ -297,5 +344,21 @@ mod tests {
         let sent: Vec<_> = published.iter().map(|sent| sent.routing_key.as_str()).collect();
         assert_eq!(sent, ["celeriac.dead", "caller"]);
         assert_eq!(worker.row().await.unwrap().state, TaskState::Failure);
+    }
+
+    #[tokio::test]
+    async fn a_chord_counts_a_member_whose_outcome_can_never_be_recorded_beside_another_one() {
+        let worker = TestWorker::new().await;
+        let mut attempt = worker.deliver_changed("act", member).await;
+        worker.record_elsewhere(&mut attempt, TaskState::Success, |_| {}).await;
+        worker.add_chord().await;
+
+        let processed = end_unrecordable(&mut attempt, "it is too large").await;
+
+        assert_eq!(processed.disposition, Disposition::Done);
+        let published = worker.published();
+        let sent: Vec<_> = published.iter().map(|sent| sent.header(names::DEAD_REASON)).collect();
+        assert_eq!(sent, [Some("unrecordable"), None], "its letter, then the body");
+        assert_eq!(published[1].header(names::ID), Some("body"));
     }
 }

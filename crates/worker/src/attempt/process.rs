@@ -17,8 +17,8 @@ use celeriac_broker::Delivery;
 use futures::FutureExt;
 
 use crate::attempt::{
-    Attempt, Disposition, Processed, Step, admission, complete, crash, decide, decode, execute, follow_up_check, hooks,
-    long_run, rate, reject, revocation, settle, transaction,
+    Attempt, Disposition, Processed, Step, admission, complete, crash, decide, decode, end_chord, execute,
+    follow_up_check, hooks, long_run, rate, reject, revocation, settle, transaction,
 };
 use crate::runtime::WorkerRuntime;
 use crate::slots::TaskSlot;
@@ -65,6 +65,8 @@ async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
 
 /// Runs the steps of a delivery whose start is recorded.
 async fn tracked(attempt: &mut Attempt<'_>) -> Step<Processed> {
+    // A message that ends a chord is no task.
+    end_chord::end_chord(attempt).await?;
     // A task that this worker does not know is dead-lettered.
     let task = decode::find_task(attempt).await?;
     // A task that has expired, is revoked, is recorded already or is not due ends here.

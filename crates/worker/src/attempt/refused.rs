@@ -7,6 +7,7 @@ use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
 use crate::attempt::record::{Recording, record_row, tell_recorded};
 use crate::attempt::row::{RowDetails, row};
+use crate::attempt::stored_outcome::arrive_superseded;
 use crate::attempt::{Attempt, Disposition, Processed};
 
 /// The reason of the dead letter of a message that can never be published again.
@@ -53,7 +54,7 @@ async fn end_refused(
         let recording = record_row(results, Box::new(row)).await;
         tell_recorded(attempt, TaskState::Failure, &recording);
         match recording {
-            Recording::Stored if attempt.is_taken_back() => {
+            Recording::Stored | Recording::Superseded if attempt.is_taken_back() => {
                 return Processed::failed(Disposition::Superseded, TaskState::Failure, failure);
             }
             Recording::Stored => {}
@@ -62,7 +63,10 @@ async fn end_refused(
                 attempt.span.emit(&OutcomeNotRecorded { task, id, error: &error });
                 return Disposition::Requeue.into();
             }
-            Recording::Superseded => return Processed::failed(dead_lettered, TaskState::Failure, failure),
+            Recording::Superseded => {
+                let counted = arrive_superseded(attempt, &failure).await;
+                return Processed::failed(dead_lettered.and(counted), TaskState::Failure, failure);
+            }
             Recording::Refused { reason } => {
                 let TaskHeaders { task, id, .. } = attempt.headers();
                 attempt.span.emit(&FailureNotRecorded { task, id, error: &reason });

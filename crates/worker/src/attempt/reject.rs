@@ -5,7 +5,8 @@ use std::panic::AssertUnwindSafe;
 
 use celeriac_broker::{DeliveryInfo, Settlement};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::{Failure, Message, TaskHeaders, TaskState};
+use celeriac_protocol::{Failure, Message, TaskHeaders, TaskState, Value};
+use celeriac_results::{Arrival, JoinMember, Turn, is_id};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::worker::completion::OutcomeNotRecorded;
 use celeriac_telemetry::events::worker::task::{AttemptPanicked, MessageDeadLettered, TaskRejected};
@@ -14,8 +15,10 @@ use futures::FutureExt;
 use jiff::Timestamp;
 
 use crate::attempt::dead_letter::send_dead_letter;
+use crate::attempt::end_chord;
 use crate::attempt::follow_up::{FollowUpMode, after_failure};
 use crate::attempt::outcome::dead_letter_and_record;
+use crate::attempt::publish::{Recipient, disposition_after, publish_until_confirmed};
 use crate::attempt::record::{Recording, record_row};
 use crate::attempt::reject_reason::RejectReason;
 use crate::attempt::row::{RowDetails, invalid_row};
@@ -82,7 +85,10 @@ pub(crate) async fn dead_letter_invalid(runtime: &WorkerRuntime, invalid: &Inval
     let sent = send_dead_letter(runtime, message.clone(), origin, word, &error, |message, info| {
         PublishSpan::again(&message.headers, info)
     });
-    let disposition = sent.await;
+    let disposition = match sent.await {
+        Disposition::Done => count_invalid(runtime, invalid, &Failure::new(reason.kind(), error.as_str())).await,
+        disposition => disposition,
+    };
     let (Disposition::Done, Some(id), Some(results)) = (disposition, id, &runtime.results) else { return disposition };
     let failure = Failure::new(reason.kind(), error);
     let replays = message.headers.replays();
@@ -96,5 +102,57 @@ pub(crate) async fn dead_letter_invalid(runtime: &WorkerRuntime, invalid: &Inval
             Disposition::Requeue
         }
         Recording::Stored | Recording::Superseded | Recording::Refused { .. } => Disposition::Done,
+    }
+}
+
+/// Counts the end of a member of a chord whose headers are not a task's. Nothing can follow from
+/// its own delivery, so a message ends the chord if it was the last one.
+async fn count_invalid(runtime: &WorkerRuntime, invalid: &InvalidDelivery, failure: &Failure) -> Disposition {
+    let InvalidDelivery { message: Message { headers, .. }, origin, .. } = invalid;
+    let index = headers.get(names::GROUP_INDEX).and_then(Value::as_i64);
+    let (Some(results), Some(join), Some(index)) = (&runtime.results, headers.text(names::JOIN), index) else {
+        return Disposition::Done;
+    };
+    let member = JoinMember { join: join.to_owned(), index };
+    let task = headers.text(names::ID).filter(|id| is_id(id)).unwrap_or_default().to_owned();
+    let arrival = Arrival { member: member.clone(), task, outcome: Err(failure.clone()) };
+    match results.joins.arrive(arrival).await {
+        Ok(Turn::Fire { .. }) => match end_chord::message(&runtime.environment.client, &member, &origin.queue) {
+            Ok(outgoing) => disposition_after(&publish_until_confirmed(runtime, outgoing, Recipient::SameQueue).await),
+            Err(_) => Disposition::Done,
+        },
+        Ok(Turn::Done | Turn::Unknown) => Disposition::Done,
+        Err(_) => Disposition::Requeue,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::attempt::process::process_delivery;
+    use crate::attempt::testing::{QUEUE, TestWorker, member};
+
+    #[tokio::test]
+    async fn a_member_whose_headers_cannot_be_read_ends_its_chord_by_a_message_of_its_own() {
+        let worker = TestWorker::new().await;
+        worker.add_chord().await;
+        worker
+            .send("succeed", |call, message| {
+                member(call, message);
+                message.headers.insert(names::RETRIES, "many");
+            })
+            .await;
+        for _ in 0..2 {
+            let delivery = worker.take(QUEUE).await;
+            process_delivery(Arc::clone(&worker.runtime), delivery, worker.slot().await).await;
+        }
+
+        let published = worker.published();
+        let sent: Vec<_> = published.iter().map(|sent| sent.header(names::TASK)).collect();
+        assert_eq!(sent, [Some("act"), Some("celeriac.end_chord")], "its letter, and what ends the chord");
+        let row = worker.backend.find("body").await.unwrap().unwrap();
+        assert_eq!((row.state, row.failure.unwrap().kind.as_str()), (TaskState::Failure, "ChordError"));
     }
 }

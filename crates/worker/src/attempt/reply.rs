@@ -3,20 +3,18 @@
 //! The reply queue belongs to the caller, and is never declared here. If the caller has ended, the
 //! reply is dropped. The row still has the outcome.
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
-use celeriac_broker::{Outgoing, PublishFault};
+use celeriac_broker::PublishFault;
 use celeriac_protocol::meta::ResultMeta;
 use celeriac_protocol::retry::Backoff;
-use celeriac_protocol::{Codec, Failure, HeaderMap, Message, Properties, TaskHeaders, TaskState, Value};
+use celeriac_protocol::{Codec, Failure, TaskHeaders, TaskState, Value};
 use celeriac_results::StoreClock;
 use celeriac_telemetry::ErrorChain;
 use celeriac_telemetry::events::worker::completion::{ReplyDropped, ReplyNotSent, TaskAwaitsBroker};
 
 use crate::attempt::Attempt;
-use crate::attempt::children::Children;
 use crate::attempt::publish::{BACKOFF, PublishFailure};
+use crate::children::Children;
+use crate::reply_message::reply_message;
 
 /// The content of a reply.
 #[derive(Debug)]
@@ -105,20 +103,7 @@ async fn send_reply(
             return Ok(());
         }
     };
-    let message = Message {
-        headers: HeaderMap::new(),
-        properties: Properties {
-            content_type: Some(Codec::Json.content_type().to_owned()),
-            content_encoding: Some(Codec::Json.content_encoding().to_owned()),
-            transient: true,
-            priority: Some(0),
-            correlation_id: Some(correlation_id.to_owned()),
-            ..Properties::default()
-        },
-        body: Bytes::from(body),
-    };
-    let outgoing =
-        Outgoing { exchange: Cow::Borrowed(""), routing_key: reply_to.to_owned(), message, mandatory: false };
+    let outgoing = reply_message(reply_to, correlation_id, body);
     let mut backoff = Backoff::new(BACKOFF);
     loop {
         let error = match attempt.runtime.broker.publish(outgoing.clone()).await {

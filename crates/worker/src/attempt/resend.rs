@@ -1,6 +1,7 @@
 //! Sends a task to its own queue again, as its next attempt or as the same attempt later.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::Outgoing;
@@ -19,19 +20,34 @@ use crate::hold::nearly_whole;
 use crate::runtime::WorkerRuntime;
 use crate::task::received::Received;
 
-/// Returns the message of the next attempt, which is due at this time. `until` limits all attempts
-/// together.
-pub(crate) fn next_attempt(attempt: &Attempt<'_>, due: Timestamp, until: Option<Timestamp>) -> Message {
-    let retries = attempt.headers().retries.saturating_add(1);
-    let wait = attempt.runtime.clock.time_until(due);
-    let eta = Some(due).filter(|_| !wait.is_zero());
-    let mut message = attempt.received.message.clone();
-    TaskHeaders::next_attempt(&mut message.headers, retries, eta);
-    attempt.span.inject_attempt(&mut message.headers);
-    if let Some(until) = until {
-        message.headers.set_retry_until(until);
+/// The next attempt of a task.
+#[derive(Debug)]
+pub(crate) struct NextAttempt {
+    /// The message.
+    pub(crate) message: Message,
+    /// The queue.
+    pub(crate) queue: Arc<str>,
+}
+
+impl NextAttempt {
+    /// Returns the next attempt, which is due at this time. `until` limits all attempts together.
+    pub(crate) fn new(attempt: &Attempt<'_>, due: Timestamp, until: Option<Timestamp>) -> Self {
+        let retries = attempt.headers().retries.saturating_add(1);
+        let wait = attempt.runtime.clock.time_until(due);
+        let eta = Some(due).filter(|_| !wait.is_zero());
+        let mut message = attempt.received.message.clone();
+        TaskHeaders::next_attempt(&mut message.headers, retries, eta);
+        attempt.span.inject_attempt(&mut message.headers);
+        if let Some(until) = until {
+            message.headers.set_retry_until(until);
+        }
+        Self { message, queue: Arc::clone(&attempt.received.origin.queue) }
     }
-    message
+
+    /// Returns the queue if it is another one than that of the attempt.
+    pub(crate) fn other_queue(&self, attempt: &Attempt<'_>) -> Option<String> {
+        (self.queue != attempt.received.origin.queue).then(|| self.queue.to_string())
+    }
 }
 
 /// Sends the message of the next attempt to its queue, to arrive when it is due.
@@ -41,11 +57,12 @@ pub(crate) fn next_attempt(attempt: &Attempt<'_>, due: Timestamp, until: Option<
 /// The task has then failed, with `failure` as the cause.
 pub(crate) async fn send_next_attempt(
     attempt: &mut Attempt<'_>,
-    message: Message,
+    next: NextAttempt,
     due: Timestamp,
     failure: Option<&Failure>,
 ) -> Step<()> {
-    match send_held(attempt, message, nearly_whole(attempt.runtime.clock.time_until(due))).await {
+    let wait = nearly_whole(attempt.runtime.clock.time_until(due));
+    match send_to(attempt, &next.queue, next.message, wait).await {
         Ok(()) => Ok(()),
         Err(unsent) => Err(end_unsent(attempt, unsent, failure).await),
     }
@@ -58,6 +75,15 @@ pub(crate) async fn send_next_attempt(
 pub(crate) async fn hold_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Processed {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskDelayed { task, id, retry_in: wait });
+    let mut message = without_deaths(&attempt.received);
+    message.headers.insert(names::REPEATED, true);
+    hold(attempt, message, wait).await
+}
+
+/// Returns a task that asked for it to its queue, to arrive after a wait.
+///
+/// As with an early task, both messages after a crash have a header.
+pub(crate) async fn hold_requeued(attempt: &mut Attempt<'_>, wait: Duration) -> Processed {
     let mut message = without_deaths(&attempt.received);
     message.headers.insert(names::REPEATED, true);
     hold(attempt, message, wait).await
@@ -116,7 +142,7 @@ pub(crate) async fn return_running(
     received: &Received,
     wait: Duration,
 ) -> Result<(), PublishFailure> {
-    let (outgoing, recipient) = held(runtime, received, as_redelivered(received), wait);
+    let (outgoing, recipient) = held(runtime, received, &received.origin.queue, as_redelivered(received), wait);
     publish_until_confirmed(runtime, outgoing, recipient).await
 }
 
@@ -152,10 +178,15 @@ async fn end_unsent(attempt: &mut Attempt<'_>, unsent: PublishFailure, failure: 
 }
 
 async fn send_held(attempt: &Attempt<'_>, message: Message, wait: Duration) -> Result<(), PublishFailure> {
+    send_to(attempt, &attempt.received.origin.queue, message, wait).await
+}
+
+/// Sends a message to a queue, to arrive after a wait.
+async fn send_to(attempt: &Attempt<'_>, queue: &str, message: Message, wait: Duration) -> Result<(), PublishFailure> {
     let TaskHeaders { task, id, .. } = attempt.headers();
-    let (mut outgoing, recipient) = held(attempt.runtime, &attempt.received, message, wait);
+    let (mut outgoing, recipient) = held(attempt.runtime, &attempt.received, queue, message, wait);
     let sending = async {
-        let routing_key = &attempt.received.origin.queue;
+        let routing_key = queue;
         let delay = Some(wait).filter(|wait| !wait.is_zero());
         let span = PublishSpan::start(&PublishInfo { task, id, exchange: "", routing_key }).delayed(delay);
         span.inject(&mut outgoing.message.headers);
@@ -166,13 +197,22 @@ async fn send_held(attempt: &Attempt<'_>, message: Message, wait: Duration) -> R
     attempt.span.run(sending).await
 }
 
-/// Returns a message with the address from which it arrives at its queue after a wait.
-fn held(runtime: &WorkerRuntime, received: &Received, mut message: Message, wait: Duration) -> (Outgoing, Recipient) {
-    let queue = &received.origin.queue;
+/// Returns a message with the address from which it arrives at a queue after a wait.
+fn held(
+    runtime: &WorkerRuntime,
+    received: &Received,
+    queue: &str,
+    mut message: Message,
+    wait: Duration,
+) -> (Outgoing, Recipient) {
     // The header has the expiry. RabbitMQ would restart an expiration at each delay level.
     message.properties.expiration = None;
     let delayed = runtime.broker.ladder().address(wait, queue);
-    let recipient = if delayed.is_some() { Recipient::Own } else { Recipient::SameQueue };
-    let (exchange, routing_key) = delayed.unwrap_or_else(|| (String::new(), queue.to_string()));
+    let recipient = match delayed {
+        Some(_) => Recipient::Own,
+        None if *queue == *received.origin.queue => Recipient::SameQueue,
+        None => Recipient::External,
+    };
+    let (exchange, routing_key) = delayed.unwrap_or_else(|| (String::new(), queue.to_owned()));
     (Outgoing { exchange: Cow::Owned(exchange), routing_key, message, mandatory: true }, recipient)
 }

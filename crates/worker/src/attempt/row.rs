@@ -21,14 +21,18 @@ pub(crate) struct RowDetails {
     pub(crate) begun: bool,
     /// Time of the next attempt.
     pub(crate) eta: Option<Timestamp>,
-    /// The message of the next attempt.
+    /// The message of the next attempt, if the row keeps it.
     pub(crate) next_attempt: Option<Message>,
+    /// The queue of the next attempt, if it is another one.
+    pub(crate) next_queue: Option<String>,
 }
 
-/// Largest body that is kept with its row until the next attempt ends.
+/// Largest body that is kept with its row until the next attempt ends, unless the task has changed
+/// it.
 const LARGEST_KEPT: usize = 1 << 20;
 
-fn is_kept(message: &Message) -> bool {
+/// Returns `true` if the row keeps a message that can be made again from the one before it.
+pub(crate) fn is_kept(message: &Message) -> bool {
     message.body.len() <= LARGEST_KEPT
 }
 
@@ -37,17 +41,22 @@ pub(crate) fn row(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetai
     let arguments = attempt.arguments.take().unwrap_or_default();
     let timing = attempt.timing;
     let TaskHeaders { retries, eta, .. } = attempt.headers();
+    let mut row = row_of_message(attempt, state, arguments);
+    if let Some(queue) = details.next_queue {
+        row.queue = queue.as_str().into();
+        (row.exchange, row.routing_key) = (String::new(), queue);
+    }
     TaskRecord {
         result: details.result,
         failure: details.failure,
         attempts: retries.saturating_add(u32::from(details.begun || timing.is_some())),
         eta: details.eta.or(*eta),
-        next_attempt: details.next_attempt.filter(is_kept).map(Box::new),
+        next_attempt: details.next_attempt.map(Box::new),
         log: kept_log(attempt),
         member: attempt.member().filter(|_| state.is_final()).map(Box::new),
         started_at: timing.map(|timing| timing.started_at),
         runtime: timing.map(|timing| timing.runtime),
-        ..row_of_message(attempt, state, arguments)
+        ..row
     }
 }
 
@@ -134,6 +143,7 @@ fn bare_row(
         id,
         name,
         state,
+        custom_state: None,
         args: None,
         kwargs: None,
         result: None,

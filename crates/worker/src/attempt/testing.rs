@@ -17,7 +17,7 @@ use celeriac_protocol::headers::names;
 use celeriac_protocol::{
     Body, DecodeLimits, Failure, Message, Parameter, RetryPolicy, Signature, Task, TaskOptions, TaskState, Value,
 };
-use celeriac_results::{Backend, Recorded, ResultsOptions, TaskRecord};
+use celeriac_results::{Backend, NewJoin, Recorded, ResultsOptions, TaskRecord};
 use celeriac_telemetry::Supervisor;
 use celeriac_topology::{Ladder, Router, RoutesOptions, TaskOverrides, Topology};
 use futures::future::BoxFuture;
@@ -40,6 +40,9 @@ pub(crate) const QUEUE: &str = "celeriac";
 
 /// The id of every delivered task.
 pub(crate) const ID: &str = "1";
+
+/// The chord of a task that is a member of one.
+const CHORD: &str = "chord";
 
 /// A published message.
 #[derive(Debug, Clone)]
@@ -65,6 +68,8 @@ struct WitnessBroker {
     published: Mutex<Vec<Published>>,
     /// Number of the next publishes that panic.
     panics: AtomicU32,
+    /// Number of publishes before all others panic.
+    passes: AtomicU32,
 }
 
 impl Broker for WitnessBroker {
@@ -76,6 +81,8 @@ impl Broker for WitnessBroker {
         Box::pin(async move {
             let panics = self.panics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             assert!(panics.is_err(), "the broker panics");
+            let passes = self.passes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            assert!(passes.is_ok(), "the worker dies");
             let headers = &outgoing.message.headers;
             if headers.get(TOO_LARGE).is_some() && headers.get(names::DEAD_REASON).is_none() {
                 let name = TOO_LARGE.to_owned();
@@ -217,6 +224,7 @@ impl TestWorker {
             backend: Arc::clone(&backend),
             published: Mutex::default(),
             panics: AtomicU32::new(0),
+            passes: AtomicU32::new(u32::MAX),
         });
         let router = Arc::new(Router::new(&RoutesOptions::default()).unwrap());
         let topology = router.topology().clone();
@@ -322,6 +330,11 @@ impl TestWorker {
         self.broker.panics.store(panics, Ordering::Relaxed);
     }
 
+    /// Makes all publishes after so many panic.
+    pub(crate) fn panic_after_publishes(&self, passes: u32) {
+        self.broker.passes.store(passes, Ordering::Relaxed);
+    }
+
     /// Returns the published messages, in order.
     pub(crate) fn published(&self) -> Vec<Published> {
         self.broker.published.lock().unwrap().clone()
@@ -348,6 +361,12 @@ impl TestWorker {
         assert_eq!(recorded, Recorded::Stored);
     }
 
+    /// Adds a chord whose only member is the delivered task. Its body is the task `body`.
+    pub(crate) async fn add_chord(&self) {
+        let body = r#"{"task": "body", "options": {"task_id": "body"}}"#;
+        self.backend.add_join(&NewJoin::new(CHORD, 1, body)).await.unwrap();
+    }
+
     /// Stops the worker, after its drain time has passed.
     pub(crate) fn interrupt(&self) {
         self.runtime.interrupt().cancel();
@@ -367,6 +386,12 @@ pub(crate) fn follow_up(task: &str) -> Signature {
     let mut signature = Signature::new(task);
     signature.immutable = true;
     signature
+}
+
+/// Makes a message that of the only member of a chord.
+pub(crate) fn member(_: &mut CallOptions, message: &mut Message) {
+    message.headers.insert(names::JOIN, CHORD);
+    message.headers.insert(names::GROUP_INDEX, 0_i64);
 }
 
 /// Marks a message as delivered before.

@@ -24,7 +24,7 @@ use celeriac_telemetry::events::worker::task::{OutcomeRecorded, TaskSkipped, Tas
 use crate::attempt::complete;
 use crate::attempt::decide::{Decision, decide};
 use crate::attempt::decode::read_body;
-use crate::attempt::duplicate::{find_row, finish_recorded};
+use crate::attempt::duplicate::finish_recorded;
 use crate::attempt::execute::{PreparedRun, RunBounds, RunEnd, prepare, run_in_transaction, tell_started};
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::follow_up::{FollowUpMode, after_success};
@@ -35,6 +35,7 @@ use crate::attempt::refused::end_unrecordable;
 use crate::attempt::reject::reject;
 use crate::attempt::revocation::{check_not_revoked, terminate};
 use crate::attempt::row::{RowDetails, row};
+use crate::attempt::stored::find_row;
 use crate::attempt::{Attempt, Disposition, Interrupted, Processed, Step};
 use crate::hold::SHORTEST_HOLD;
 use crate::panics::catch;

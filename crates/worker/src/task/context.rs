@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use celeriac_client::{Client, Lineage};
-use celeriac_protocol::{Body, HeaderMap, Map, TaskHeaders, TimeLimits, Value};
+use celeriac_protocol::headers::names;
+use celeriac_protocol::{Body, HeaderMap, Map, Properties, Signature, TaskHeaders, TimeLimits, Value};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::allowed::AllowedQueues;
 use crate::follow_up_size::FollowUpLimits;
-use crate::task::error::TaskError;
+use crate::task::error::{TaskError, TaskResult};
+use crate::task::progress::ProgressReports;
 use crate::task::received::Received;
 use crate::task::result::JsonResult;
 use crate::task::time_limits::{Cancellation, CancellationNotice};
@@ -65,6 +68,8 @@ pub(crate) struct TaskEnvironment {
     pub(crate) allowed_follow_ups: AllowedQueues,
     /// Finds a task that runs inside another one.
     pub(crate) find_inline: FindInline,
+    /// Tells of the states that running tasks give themselves.
+    pub(crate) progress: ProgressReports,
     /// Cancelled when running tasks must end.
     pub(crate) interrupt: CancellationToken,
 }
@@ -159,6 +164,36 @@ impl TaskContext {
         self.deadline
     }
 
+    /// Returns the time limits in the message, which the call has set.
+    pub fn call_time_limits(&self) -> TimeLimits {
+        self.headers_of_task().limits
+    }
+
+    /// Returns the number of tasks that it replaced, one after the other.
+    pub fn replaced_task_nesting(&self) -> u32 {
+        self.headers_of_task().replaced_task_nesting
+    }
+
+    /// Returns the display name that the call has set in place of the task's.
+    pub fn shadow(&self) -> Option<&str> {
+        self.headers_of_task().shadow.as_deref()
+    }
+
+    /// Returns the priority of the message.
+    pub fn priority(&self) -> Option<u8> {
+        self.properties().priority
+    }
+
+    /// Returns the queue to which the worker sends the reply.
+    pub fn reply_to(&self) -> Option<&str> {
+        self.properties().reply_to.as_deref().filter(|queue| !queue.is_empty())
+    }
+
+    /// Returns the AMQP properties of the message.
+    pub fn properties(&self) -> &Properties {
+        &self.received.message.properties
+    }
+
     /// Returns its stamps, by name.
     pub fn stamps(&self) -> &Map {
         &self.headers_of_task().stamps
@@ -167,6 +202,12 @@ impl TaskContext {
     /// Returns a header of the message.
     pub fn header(&self, name: &str) -> Option<&Value> {
         self.headers().get(name)
+    }
+
+    /// Returns the headers that the sender added, without those of Celery, Celeriac, RabbitMQ and
+    /// the trace.
+    pub fn custom_headers(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.headers().iter().filter(|(name, _)| names::is_custom(name))
     }
 
     /// Returns all headers of the message.
@@ -180,6 +221,67 @@ impl TaskContext {
             let lineage = Lineage::new(self.id().to_owned(), self.root_id().to_owned());
             self.environment.client.within(Arc::new(lineage))
         })
+    }
+
+    /// Gives this running task a state, with anything to say about it. The row of the task and the
+    /// caller have it until the task gives itself another one or ends.
+    ///
+    /// ```
+    /// use celeriac::prelude::*;
+    ///
+    /// #[task]
+    /// async fn copy(ctx: TaskContext, files: Vec<String>) -> TaskResult<usize> {
+    ///     for (done, file) in files.iter().enumerate() {
+    ///         ctx.update_state("PROGRESS", &value!({"done": done, "file": file})).await?;
+    ///     }
+    ///     Ok(files.len())
+    /// }
+    /// ```
+    ///
+    /// The record of the task has the state `Started`, with the name in `custom_state` and the rest
+    /// in `result`. A Python client sees the name in `AsyncResult.state`, and the rest in `.info`.
+    ///
+    /// It waits for the row, so the states of a task are written in order. A reply that cannot be
+    /// sent is dropped.
+    ///
+    /// # Errors
+    /// Returns an error if Celery has a state of this name, if the name is empty or longer than 50
+    /// bytes, if `meta` cannot be serialized, if the store can never hold it, or if the worker
+    /// stops.
+    pub async fn update_state<M: Serialize + ?Sized + Sync>(&self, state: &str, meta: &M) -> TaskResult<()> {
+        let TaskEnvironment { progress, client, interrupt, .. } = &*self.environment;
+        progress.tell(&self.received, (client, interrupt), state, Value::from_serialize(meta)?).await
+    }
+
+    /// Puts another task in the place of this one, or a chain, group or chord. A task returns it:
+    ///
+    /// ```
+    /// use celeriac::Chain;
+    /// use celeriac::prelude::*;
+    ///
+    /// #[task]
+    /// async fn total(prices: Vec<i64>) -> TaskResult<i64> {
+    ///     Ok(prices.iter().sum())
+    /// }
+    ///
+    /// #[task]
+    /// async fn order(ctx: TaskContext, prices: Vec<i64>, tax: bool) -> TaskResult<i64> {
+    ///     if tax {
+    ///         let with_tax = Chain::new(total(prices).signature()?).then(Signature::new("billing.add_tax"));
+    ///         return ctx.replace(with_tax);
+    ///     }
+    ///     Ok(prices.iter().sum())
+    /// }
+    /// ```
+    ///
+    /// The last task of the replacement has the id of this one, and everything that follows from
+    /// it: callbacks, errbacks, the steps behind it, the reply, its place in a group or chord. A
+    /// group is followed by Celery's `celery.accumulate`, whose result is the list of its results.
+    ///
+    /// # Errors
+    /// Always, with the replacement as the request.
+    pub fn replace<T>(&self, replacement: impl Into<Signature>) -> TaskResult<T> {
+        Err(TaskError::replace(replacement.into()))
     }
 
     /// Returns the value of this type that the builder received with `state`.

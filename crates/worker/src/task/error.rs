@@ -6,11 +6,13 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use celeriac_protocol::Failure;
 use celeriac_protocol::retry::kind_of_type;
+use celeriac_protocol::{Failure, Signature, Value};
 use celeriac_results::DatabaseFault;
 use celeriac_telemetry::panic_text;
 use jiff::Timestamp;
+
+use crate::task::retry_options::RetryOptions;
 
 /// The return type of a task: a value, or an error that may request an action.
 pub type TaskResult<T> = Result<T, TaskError>;
@@ -44,7 +46,12 @@ pub type TaskResult<T> = Result<T, TaskError>;
 /// the wait before an attempt that the policy grants is another.
 pub struct TaskError {
     pub(crate) action: ErrorAction,
-    pub(crate) failure: Failure,
+    /// Boxed, because every result of a task has room for an error.
+    pub(crate) failure: Box<Failure>,
+    /// Changes for the next attempt, if there is one.
+    pub(crate) retry: Option<Box<RetryOptions>>,
+    /// The task or canvas in place of this one.
+    pub(crate) replacement: Option<Box<Signature>>,
 }
 
 /// The action that an error requests.
@@ -68,6 +75,10 @@ pub(crate) enum ErrorAction {
     Refuse(&'static str),
     /// The task ends without an outcome.
     Ignore,
+    /// The message returns to its queue after this wait. The run does not count as an attempt.
+    Requeue(Duration),
+    /// Another task takes the place of this one.
+    Replace,
 }
 
 impl ErrorAction {
@@ -102,7 +113,7 @@ impl ErrorAction {
 impl TaskError {
     /// Returns an error that asks for this action.
     pub(crate) fn asking(action: ErrorAction, failure: Failure) -> Self {
-        Self { action, failure }
+        Self { action, failure: Box::new(failure), retry: None, replacement: None }
     }
 
     /// Returns an error without a type of its own. The retry policy decides.
@@ -132,21 +143,60 @@ impl TaskError {
         self
     }
 
+    /// Returns the same error with these arguments of its exception, for callers in Python, and for
+    /// [`Failure::args_as`]. The message becomes the text that Python's `str` returns for it.
+    ///
+    /// ```
+    /// use celeriac::prelude::*;
+    ///
+    /// let declined = TaskError::of_kind("Declined", "")
+    ///     .of_module("shop.errors")
+    ///     .with_args([value!("no funds"), value!(7)]);
+    /// assert_eq!(declined.failure().message, "('no funds', 7)");
+    /// ```
+    #[must_use]
+    pub fn with_args(self, args: impl IntoIterator<Item = impl Into<Value>>) -> Self {
+        let args = args.into_iter().map(Into::into).collect();
+        Self { failure: Box::new(self.failure.with_args(args)), ..self }
+    }
+
     /// Converts any error, including `anyhow::Error` and boxed errors, which `?` does not accept.
     pub fn from_boxed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let error = error.into();
         Self::asking(ErrorAction::of_cause(error.as_ref()), describe("Error", error.as_ref()))
     }
 
-    /// Requests another attempt after a wait, within `max_retries`.
+    /// Requests another attempt after a wait, within `max_retries`. The reason may be empty.
     pub fn retry_in(wait: Duration, reason: impl Into<String>) -> Self {
         Self::asking(ErrorAction::RetryIn(wait), Failure::retry(reason))
     }
 
     /// Requests another attempt at a time, within `max_retries`. A time that has passed means at
-    /// once.
+    /// once. The reason may be empty.
     pub fn retry_at(time: Timestamp, reason: impl Into<String>) -> Self {
         Self::asking(ErrorAction::RetryAt(time), Failure::retry(reason))
+    }
+
+    /// Returns the same request with the error that caused it. After the last attempt the task
+    /// fails with that error.
+    ///
+    /// ```
+    /// use celeriac::prelude::*;
+    ///
+    /// #[task(max_retries = 3)]
+    /// async fn parse(number: String) -> TaskResult<u16> {
+    ///     number.parse().map_err(|error| TaskError::retry_in(seconds(60), "").caused_by(error))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn caused_by(self, cause: impl Into<Self>) -> Self {
+        Self { failure: cause.into().failure, ..self }
+    }
+
+    /// Returns the same error with changes for the next attempt, if there is one.
+    #[must_use]
+    pub fn with_retry_options(self, options: RetryOptions) -> Self {
+        Self { retry: Some(Box::new(options)), ..self }
     }
 
     /// Returns the same error with a wait from outside, such as a server's `Retry-After`.
@@ -173,6 +223,33 @@ impl TaskError {
     /// Fails permanently and sends the message to the dead-letter queue, for a later replay.
     pub fn reject(reason: impl Into<String>) -> Self {
         Self::asking(ErrorAction::Reject, Failure::new("Reject", reason))
+    }
+
+    /// Returns the message to the end of its queue, after a wait. The run does not count as an
+    /// attempt, and there is no limit: another worker, or this one at another time, has to be able
+    /// to end the task.
+    ///
+    /// ```
+    /// use celeriac::prelude::*;
+    ///
+    /// #[task]
+    /// async fn render(ctx: TaskContext, scene: String) -> TaskResult<usize> {
+    ///     if ctx.state::<Gpu>().is_err() {
+    ///         return Err(TaskError::requeue_in(seconds(5), "no GPU here"));
+    ///     }
+    ///     Ok(scene.len())
+    /// }
+    ///
+    /// struct Gpu;
+    /// ```
+    pub fn requeue_in(wait: Duration, reason: impl Into<String>) -> Self {
+        Self::asking(ErrorAction::Requeue(wait), Failure::new("Requeue", reason))
+    }
+
+    /// Puts a task or canvas in the place of this one.
+    pub(crate) fn replace(replacement: Signature) -> Self {
+        let failure = Failure::new("Ignore", format!("replaced by `{}`", replacement.task));
+        Self { replacement: Some(Box::new(replacement)), ..Self::asking(ErrorAction::Replace, failure) }
     }
 
     /// Ends the task without an outcome.

@@ -140,7 +140,7 @@ impl TaskOutput {
 }
 
 /// The decision on an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Decided {
     /// The task has succeeded.
     Success(TaskOutput),
@@ -153,7 +153,8 @@ pub enum Decided {
     },
     /// The task has failed.
     Failure(Failure),
-    /// The task has ended, and nothing of it is kept.
+    /// Nothing of the attempt is kept: the task asked for that, returned itself to its queue, or was
+    /// replaced.
     Ignored,
 }
 

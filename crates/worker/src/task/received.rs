@@ -18,6 +18,8 @@ pub(crate) struct Received {
     pub(crate) client: OnceLock<Client>,
     /// True once the task listens for the signal to end.
     listens: AtomicBool,
+    /// True once the running task has a row.
+    has_row: AtomicBool,
     /// The place of the message, as its number.
     place: AtomicU8,
 }
@@ -42,6 +44,7 @@ impl Received {
             origin,
             client: OnceLock::new(),
             listens: AtomicBool::new(false),
+            has_row: AtomicBool::new(false),
             place: AtomicU8::new(MessagePlace::Held as u8),
         }
     }
@@ -54,6 +57,16 @@ impl Received {
     /// Returns `true` if the task listens for the signal to end.
     pub(crate) fn listens(&self) -> bool {
         self.listens.load(Ordering::Relaxed)
+    }
+
+    /// Records that the running task has a row.
+    pub(crate) fn set_has_row(&self) {
+        self.has_row.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns `true` if the task has a row because of a state that it has given itself.
+    pub(crate) fn has_row(&self) -> bool {
+        self.has_row.load(Ordering::Relaxed)
     }
 
     /// Records the place of the message.

@@ -177,6 +177,50 @@ event! {
 }
 
 event! {
+    /// A running task has given itself a state.
+    pub struct TaskStateUpdated<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// The name of the state.
+        state: &'a str,
+    }
+    log: DEBUG "task state updated" { task, id, state };
+    span: "state updated" { "celeriac.task.state" = state };
+}
+
+event! {
+    /// A task returned itself to its queue. The run does not count as an attempt.
+    pub struct TaskRequeued<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Time until the message is back on its queue.
+        retry_in: Duration,
+        /// Reason that the task gave.
+        error: &'a str,
+    }
+    log: INFO "task requeued" { task, id, retry_in_seconds = retry_in.as_secs_f64(), error };
+    span: "requeued" { "celeriac.task.delay" = retry_in };
+}
+
+event! {
+    /// A task was replaced by another one, which has its id.
+    pub struct TaskReplaced<'a> {
+        /// Task name.
+        task: &'a str,
+        /// Task id.
+        id: &'a str,
+        /// Name of the replacement, or Celery's name for its kind.
+        by: &'a str,
+    }
+    log: INFO "task replaced" { task, id, by };
+    span: "replaced" { "celeriac.task.replacement" = by };
+}
+
+event! {
     /// A worker does not know a task, and returns the message to its queue for another worker.
     pub struct UnknownTaskHeld<'a> {
         /// Task name.

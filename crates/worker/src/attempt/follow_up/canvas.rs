@@ -1,6 +1,6 @@
 //! The parts of chords that follow from a task.
 
-use celeriac_protocol::signature::{ChordParts, SignatureError, SignatureKind};
+use celeriac_protocol::signature::{ChordParts, ChordRules, SignatureError, SignatureKind};
 use celeriac_protocol::{Codec, Signature, Value};
 use celeriac_results::{NewJoin, is_id};
 
@@ -18,11 +18,12 @@ pub(super) struct JoinedParts {
 
 impl JoinedParts {
     /// Takes a chord apart. The steps behind it follow its body. `derive` makes the ids that the
-    /// sender has not given.
+    /// sender has not given, and `rules_of` adds the default rules.
     pub(super) fn of(
         signature: Signature,
         rest: Vec<Signature>,
         derive: impl Fn(&str) -> String,
+        rules_of: impl FnOnce(ChordRules) -> ChordRules,
     ) -> Result<Self, FollowUpError> {
         let task = signature.task.clone();
         let invalid = |reason: String| FollowUpError::Invalid { task: task.clone(), reason };
@@ -32,6 +33,7 @@ impl JoinedParts {
         if !is_id(&group) {
             return Err(invalid("no store can hold its `task_id`".to_owned()));
         }
+        let rules = ChordRules::read(&signature.options).map_err(|error| invalid(error.to_string()))?;
         let (members, mut body) = match signature.kind() {
             SignatureKind::Group => (signature.into_members().map_err(unread)?, Vec::new()),
             _ => {
@@ -49,7 +51,7 @@ impl JoinedParts {
         let signature = signature.body_of_join(&group, flat.len());
         let text = Codec::Json.encode_value(&signature.clone().into()).map_err(|error| invalid(error.to_string()))?;
         let text = String::from_utf8(text).map_err(|error| invalid(error.to_string()))?;
-        let join = NewJoin { id: group, size: flat.len() as u64, body: text };
+        let join = NewJoin { rules: rules_of(rules), ..NewJoin::new(group, flat.len() as u64, text) };
         let (chord, mut members) = (Value::from(signature), Vec::with_capacity(flat.len()));
         for (index, mut steps) in flat.into_iter().enumerate() {
             for (number, step) in steps.iter_mut().enumerate() {

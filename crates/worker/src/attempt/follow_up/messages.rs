@@ -17,12 +17,12 @@ use celeriac_results::{NewJoin, TaskRecord};
 use celeriac_telemetry::events::client::TaskSent;
 use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 
-use crate::attempt::children::Children;
 use crate::attempt::follow_up::canvas::JoinedParts;
 use crate::attempt::follow_up::error::{FollowUpError, NotSent};
 use crate::attempt::joins::add_join;
 use crate::attempt::publish::{PublishFailure, Recipient, end_publish, publish_until_confirmed};
 use crate::attempt::{Attempt, Interrupted};
+use crate::children::Children;
 use crate::follow_up_size::{FollowUpLimits, FollowUpSize, least_size, signature_size};
 use crate::task::derived_id::derived_id;
 
@@ -76,6 +76,9 @@ impl<'a> FollowUps<'a> {
             return Err(FollowUpError::Unsupported { task: chord.task.clone(), reason });
         }
         limits.check_steps(embed.chain.len())?;
+        if let Some(chord) = &embed.chord {
+            Self::check_body(attempt, chord).await?;
+        }
         for mut follow_ups in
             [FollowUps::after_success(attempt, embed, &Value::Null)?, FollowUps::after_failure(attempt, embed)?]
         {
@@ -83,6 +86,19 @@ impl<'a> FollowUps<'a> {
             while let Some(pending) = follow_ups.next_task()? {
                 follow_ups.build(pending).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that this worker may send the body of a chord. Without a list of allowed queues it
+    /// may: the sender has checked the rest.
+    async fn check_body(attempt: &Attempt<'_>, body: &Signature) -> Result<(), FollowUpError> {
+        if !attempt.runtime.environment.allowed_follow_ups.is_limited() {
+            return Ok(());
+        }
+        let mut follow_ups = FollowUps::body_of_chord(attempt, body, &Value::Null)?;
+        while let Some(pending) = follow_ups.next_task()? {
+            follow_ups.build(pending).await?;
         }
         Ok(())
     }
@@ -123,6 +139,29 @@ impl<'a> FollowUps<'a> {
     /// passed between languages.
     pub(crate) fn after_failure(attempt: &'a Attempt<'a>, embed: &'a Embed) -> Result<Self, FollowUpError> {
         Self::errbacks(attempt, &attempt.headers().id, Cow::Borrowed(&embed.errbacks), "link_error")
+    }
+
+    /// Checks that a replacement of the task could be sent, before any of it is.
+    pub(crate) async fn check_replacement(attempt: &Attempt<'_>, replacement: &Signature) -> Result<(), FollowUpError> {
+        let mut follow_ups = FollowUps::replacement(attempt, replacement)?;
+        while let Some(pending) = follow_ups.next_task()? {
+            follow_ups.build(pending).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the task or canvas in place of the task, with the steps behind it.
+    pub(crate) fn replacement(attempt: &'a Attempt<'a>, replacement: &'a Signature) -> Result<Self, FollowUpError> {
+        let rest = attempt.embed.chain.as_slice();
+        let mut size = FollowUpSize::default();
+        size.add_signature(replacement, 0, rest.iter().map(signature_size).sum());
+        let mut follow_ups = Self::within_limits(attempt, Cow::Owned(Value::Null), size)?;
+        let label = format!("replacement/{}", attempt.headers().replaced_task_nesting);
+        follow_ups.push(Cow::Borrowed(replacement), label, None, rest);
+        if let Some(pending) = follow_ups.pending.last_mut() {
+            pending.takes_first = false;
+        }
+        Ok(follow_ups)
     }
 
     /// Returns the body of a chord, with the results of its members as its argument.
@@ -371,8 +410,9 @@ impl<'a> FollowUps<'a> {
         let Pending { signature, takes_first, label, rest, mut joins, .. } = pending;
         let takes_first = takes_first && !signature.immutable;
         let derive = |what: &str| self.derived_id(&format!("{label}/{what}"));
+        let rules_of = |rules| self.attempt.runtime.environment.client.rules_of_chord(rules);
         let JoinedParts { members, mut body, join } =
-            JoinedParts::of(signature.into_owned(), rest.into_owned(), derive)?;
+            JoinedParts::of(signature.into_owned(), rest.into_owned(), derive, rules_of)?;
         if members.is_empty() {
             let head = body.remove(0).called_with([Value::List(Vec::new())]);
             self.pending.push(Pending {
