@@ -1,4 +1,4 @@
-//! What a task asks of its worker: back to the queue, another task in its place, waiting.
+//! The requests of a task to its worker: back to the queue, another task in its place, waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -15,5 +15,4 @@ mod recordings;
 mod replies;
 mod sides;
 mod spelling;
-mod task_side;
 mod traces;

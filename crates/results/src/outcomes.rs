@@ -52,8 +52,8 @@ pub trait Outcomes: fmt::Debug + Send + Sync + 'static {
     /// Returns the row of a task.
     fn find<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<TaskRecord>>>;
 
-    /// Returns the message of the next attempt of a task, if its row has it: that of a `RETRY` whose
-    /// message was recorded with it.
+    /// Returns the message of the next attempt of a task, if its row has it: that of a `RETRY`
+    /// whose message was recorded with it.
     fn next_attempt<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Message>>>;
 
     /// Returns all recorded attempts of a task, in order.

@@ -22,8 +22,8 @@ pub struct TaskRecord {
     pub name: String,
     /// The state.
     pub state: TaskState,
-    /// The name of the state that a running task has given itself. [`result`](Self::result) then has
-    /// what the task says about it.
+    /// The name of the state that a running task has given itself. [`result`](Self::result) then
+    /// has what the task says about it.
     pub custom_state: Option<String>,
     /// Positional arguments, as JSON text.
     pub args: Option<String>,

@@ -21,10 +21,10 @@
 //! `stored` (reads them), `replaced` (the row of a replaced task), `outcome` (records an outcome,
 //! and finds the delivery that sends its follow-ups), `stored_outcome` (counts the outcome of
 //! another delivery for its chord), `body` (decodes a body when there is memory for it), `refused`
-//! (ends an attempt that broker or store cannot accept), `embed` and `follow_up` (the tasks and replies that follow from an outcome, and
-//! the body of a chord), `celerys_chords` (the follow-ups of
-//! `celery.chord_unlock` and `celery.chord`), `joins` (the chords in the store), and `dead_letter`,
-//! `resend`, `rebind`, `reply` and `publish` (the messages that a delivery causes).
+//! (ends an attempt that broker or store cannot accept), `embed` and `follow_up` (the tasks and
+//! replies that follow from an outcome, and the body of a chord), `celerys_chords` (the follow-ups
+//! of `celery.chord_unlock` and `celery.chord`), `joins` (the chords in the store), and
+//! `dead_letter`, `resend`, `rebind`, `reply` and `publish` (the messages that a delivery causes).
 
 pub(crate) mod admission;
 pub(crate) mod body;

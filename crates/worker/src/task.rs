@@ -4,7 +4,8 @@
 //!   those of a worker; `builtin`: Celery's own tasks;
 //! - `context`, `received`: the access of a task to its message and its worker; `progress`: the
 //!   states that a running task gives itself;
-//! - `error`, `retry_options`, `result`: the return values of a task; `hooks`: functions around its attempts;
+//! - `error`, `retry_options`, `result`: the return values of a task; `hooks`: functions around its
+//!   attempts;
 //! - `time_limits`: the time limits of an attempt, and the notice to end;
 //! - `derived_id`: ids of the tasks that follow from a task.
 

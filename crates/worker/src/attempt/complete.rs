@@ -88,9 +88,9 @@ async fn requeue(attempt: &mut Attempt<'_>, wait: Duration, reason: &str) -> Ste
     Ok(hold_requeued(attempt, wait).await)
 }
 
-/// Ends the row that a state or earlier attempts of a task have left, if the result is not stored. The row
-/// would otherwise keep the state `RETRY` for ever. If the message is delivered again, the row also
-/// keeps the task from running again.
+/// Ends the row that a state or earlier attempts of a task have left, if the result is not stored.
+/// The row would otherwise keep the state `RETRY` for ever. If the message is delivered again, the
+/// row also keeps the task from running again.
 ///
 /// This comes after the follow-ups: if the worker dies before them, the row is unchanged, and the
 /// task runs again.

@@ -153,8 +153,8 @@ pub enum Decided {
     },
     /// The task has failed.
     Failure(Failure),
-    /// Nothing of the attempt is kept: the task asked for that, returned itself to its queue, or was
-    /// replaced.
+    /// Nothing of the attempt is kept: the task asked for that, returned itself to its queue, or
+    /// was replaced.
     Ignored,
 }
 

@@ -1,4 +1,4 @@
-//! What a task changes for its next attempt.
+//! The changes of a task for its next attempt.
 
 use std::time::Duration;
 
