@@ -22,7 +22,7 @@ use jiff::Timestamp;
 /// }
 /// ```
 ///
-/// What is not set stays as it is in the message.
+/// The message keeps everything that is not set here.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[must_use = "it does nothing until an error has it"]
 pub struct RetryOptions {
