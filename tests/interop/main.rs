@@ -15,4 +15,5 @@ mod recordings;
 mod replies;
 mod sides;
 mod spelling;
+mod task_side;
 mod traces;

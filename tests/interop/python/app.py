@@ -177,6 +177,12 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@app.task(name="interop.replaced", bind=True)
+def replaced(self, name):
+    """Puts another task in its place."""
+    raise self.replace(app.signature(name))
+
+
 # Known on both sides, for workers that share a queue.
 @app.task(name="shared.double")
 def double(number):
