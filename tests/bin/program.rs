@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use celeriac::cli::Exit;
 use celeriac::prelude::*;
-use celeriac::{PgConnection, RouteDecision, RouteRequest, sqlx};
+use celeriac::{Group, PgConnection, RouteDecision, RouteRequest, sqlx};
 
 /// Records in a file that it ran, and returns its number. The file stays after the process is
 /// killed.
@@ -111,6 +111,16 @@ async fn after(ctx: TaskContext, result: u64) -> TaskResult<u64> {
 async fn gather(ctx: TaskContext, results: Vec<u64>) -> TaskResult<Vec<u64>> {
     journal(&format!("{} {}", ctx.id(), results.len()))?;
     Ok(results)
+}
+
+/// Sends a chord of so many members, whose errback gets their number. A lost worker does not send
+/// it again.
+#[task(name = "test.scatter", acks = "early")]
+async fn scatter(ctx: TaskContext, members: u64) -> TaskResult<()> {
+    let header: Group = (0..members).map(|number| Signature::new("test.note").arg(number)).collect();
+    let errback = Signature::new("test.note").arg(members).immutable();
+    header.then(Signature::new("test.gather")).on_error(errback).submit(ctx.client()).await?;
+    Ok(())
 }
 
 /// Fails while a file is missing.
@@ -221,8 +231,8 @@ async fn main() -> Exit {
         celeriac_tests::PanicAt::install(phrase);
     }
     let tasks = tasks![
-        note, rest, block, spin, abort, story, after, gather, need, fail, fail_when, end_when, build, retry, log,
-        log_when
+        note, rest, block, spin, abort, story, after, gather, scatter, need, fail, fail_when, end_when, build, retry,
+        log, log_when
     ];
     let app = Celeriac::builder().config_if_present("config").tasks(tasks).tasks(interop::tasks());
     let app = if is_on_postgres() { app.tasks(tasks![pay, log_in]).tasks(effects::tasks()) } else { app };

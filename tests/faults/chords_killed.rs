@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{ChordHandle, Group};
+use celeriac::{Chain, ChordHandle, Group};
 use celeriac_tests::Bed;
 use celeriac_tests::wait::eventually;
 use futures::{StreamExt, stream};
@@ -98,4 +98,45 @@ async fn result_of(bed: &Bed, chord: &ChordHandle) -> Json {
     let result = sqlx::query_scalar::<_, String>("SELECT result::text FROM celeriac.tasks WHERE id = $1");
     let result = result.bind(chord.id()).fetch_one(&mut bed.database().await).await.unwrap();
     serde_json::from_str(&result).unwrap()
+}
+
+#[celeriac_tests::test(real, threads = 2)]
+async fn a_chord_whose_sender_is_killed_fails_once_and_tells_how_many_members_were_sent(bed: Bed) {
+    const MEMBERS: u64 = 5_000;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let variables = [("JOURNAL", journal.to_string_lossy().into_owned())];
+    let mut sender = bed.process_with(&["worker", "-l", "warn", "-n", "sender", "-c", "1"], &variables);
+    sender.says("  tasks").await;
+    let client = bed.client(bed.program([])).await;
+    Chain::new(Signature::new("test.scatter").arg(MEMBERS)).submit(&client).await.unwrap();
+    let mut database = bed.database().await;
+    let open = "SELECT id FROM celeriac.joins WHERE sealed_at IS NULL";
+    let opened = async || sqlx::query_scalar::<_, String>(open).fetch_optional(&mut database).await.unwrap();
+    let id = eventually("a chord is open", opened, Option::is_some).await.unwrap();
+    sender.kill().await;
+
+    // As a minute later, in which its sender has said nothing.
+    let later = "UPDATE celeriac.joins SET due_at = clock_timestamp() WHERE id = $1 AND sealed_at IS NULL";
+    let updated = sqlx::query(later).bind(&id).execute(&mut database).await.unwrap();
+    assert_eq!(updated.rows_affected(), 1, "its sender was killed before it had sent all members");
+    let mut worker = bed.process_with(&["worker", "-l", "warn", "-n", "other"], &variables);
+    let body = "SELECT coalesce(tasks.error_message, '') FROM celeriac.joins
+        JOIN celeriac.tasks ON tasks.id = body::jsonb #>> '{options,task_id}'
+        WHERE joins.id = $1 AND state = 'FAILURE' AND error_kind = 'ChordError'";
+    let failed = async || sqlx::query_scalar::<_, String>(body).bind(&id).fetch_optional(&mut database).await.unwrap();
+    let error = eventually("its body fails", failed, Option::is_some).await.unwrap();
+    let sent = error.strip_prefix("its sender is gone: ").and_then(|rest| rest.strip_suffix(" of 5,000 sent"));
+    let sent: u64 = sent.unwrap_or_else(|| panic!("{error}")).replace(',', "").parse().unwrap();
+    assert!(sent < MEMBERS, "{error}");
+    println!("a killed sender: {error}");
+
+    let peer = bed.peer().await;
+    eventually("all members have run", async || peer.ready("celeriac").await, |ready| *ready == 0).await;
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
+    let told = format!(" {MEMBERS}");
+    let runs = std::fs::read_to_string(&journal).unwrap().lines().filter(|line| line.ends_with(&told)).count();
+    assert_eq!(runs, 1, "its errback runs once");
+    assert_eq!([peer.ready("celeriac").await, peer.ready("celeriac.dead").await], [0, 0]);
 }
