@@ -105,7 +105,7 @@ async fn a_verb_says_what_it_waits_for() {
         let line = program.says(notice).await;
         assert!(line.to_lowercase().contains("connection refused"), "{verb:?}: {line}");
         let code = program.exit_code(Duration::from_secs(60)).await;
-        let said = program.rest().await;
+        let said = program.rest_with_notices().await;
         assert_eq!((code, said.matches("waiting for").count()), (69, 1), "{verb:?}: {said}");
     });
     futures::future::join_all(waits).await;

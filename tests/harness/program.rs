@@ -130,8 +130,18 @@ impl Program {
         self.lines.borrow().join("\n")
     }
 
-    /// Returns everything that it has printed, after its end.
+    /// Returns everything that it has printed, after its end, without the notice that it waits for
+    /// a server: on a busy machine any verb may print that.
     pub async fn rest(&self) -> String {
+        let is_notice = |line: &&str| {
+            ["broker", "database"].iter().any(|server| line.starts_with(&format!("waiting for the {server} at ")))
+        };
+        let all = self.rest_with_notices().await;
+        all.lines().filter(|line| !is_notice(line)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Returns everything that it has printed, after its end.
+    pub async fn rest_with_notices(&self) -> String {
         self.readers.wait().await;
         self.output()
     }
