@@ -47,10 +47,10 @@ async fn all_ended(bed: &Bed, count: u64) {
 }
 
 /// Looks again and again for sessions that wait for a lock. Returns the waits, and the number of
-/// looks.
+/// looks. `object` is the lock of NOTIFY, which the commits of all recorded tasks take in turn.
 async fn watch_locks(bed: &Bed, done: &CancellationToken) -> (Vec<String>, u32) {
     const WAITS: &str = "SELECT wait_event || ': ' || left(query, 60) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event <> 'object'";
     let (mut database, mut found, mut looks) = (bed.database().await, Vec::new(), 0);
     while done.run_until_cancelled(sleep(Duration::from_millis(10))).await.is_some() {
         found.extend(sqlx::query_scalar::<_, String>(WAITS).fetch_all(&mut database).await.unwrap());
