@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 mod bare;
+mod chord;
 mod messages;
 mod ours;
 mod report;
@@ -103,6 +104,15 @@ async fn main() -> Result<()> {
                 });
                 report.rates(work, queue, &pairs(queue).await?);
             }
+        }
+        if wanted("chord beside group") {
+            let pairs = rounds(&options, async |stage| {
+                Ok((
+                    chord::chord(&servers, stage, options.tasks).await?,
+                    chord::group(&servers, stage, options.tasks).await?,
+                ))
+            });
+            report.rates("chord beside group", queue, &pairs(queue).await?);
         }
         if wanted("round trip") {
             let pairs = rounds(&options, async |stage| {

@@ -23,6 +23,15 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
+    pub(crate) fn of(tasks: usize) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(tasks), done: Notify::new() })
+    }
+
+    /// Completes when all have run.
+    pub(crate) async fn all_run(&self) {
+        self.done.notified().await;
+    }
+
     /// Counts a task that has run.
     pub(crate) fn count(&self) {
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -113,7 +122,7 @@ pub(crate) async fn drain_with(
     declare(servers, stage).await?;
     let (connection, channel) = connect(servers).await?;
     publish(&channel, &stage.queue, &messages).await?;
-    let counter = Arc::new(Counter { left: AtomicUsize::new(count), done: Notify::new() });
+    let counter = Counter::of(count);
     let app = program.shared(Arc::clone(&counter)).build()?;
     let client = app.client().await?;
     let worker = app.worker(client.clone())?;
@@ -121,7 +130,7 @@ pub(crate) async fn drain_with(
     let watch = Watch::start()?;
     // The end of the worker is part of the work: only then is everything recorded and acknowledged.
     let (ran, ()) = tokio::join!(worker.run_until(shutdown.clone()), async {
-        counter.done.notified().await;
+        counter.all_run().await;
         shutdown.request();
     });
     flush().await?;
