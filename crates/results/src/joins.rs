@@ -194,7 +194,9 @@ pub struct JoinTracker {
 
 #[derive(Debug)]
 struct JoinRequest {
-    arrival: Box<Arrival>,
+    member: JoinMember,
+    /// Its end, unless that was recorded with its row.
+    arrival: Option<Box<Arrival>>,
     answer: oneshot::Sender<Turn>,
 }
 
@@ -212,9 +214,20 @@ impl JoinTracker {
     /// Returns an error if the service has ended first. The arrival may be recorded or not: do not
     /// acknowledge the message.
     pub async fn arrive(&self, arrival: Arrival) -> Result<Turn> {
+        self.ask(arrival.member.clone(), Some(Box::new(arrival))).await
+    }
+
+    /// Returns what a member has to do whose end is recorded. Waits while the store is unavailable.
+    ///
+    /// # Errors
+    /// Returns an error if the service has ended first: do not acknowledge the message.
+    pub async fn look(&self, member: JoinMember) -> Result<Turn> {
+        self.ask(member, None).await
+    }
+
+    async fn ask(&self, member: JoinMember, arrival: Option<Box<Arrival>>) -> Result<Turn> {
         let (answer, turn) = oneshot::channel();
-        let request = JoinRequest { arrival: Box::new(arrival), answer };
-        self.queue.send(request).await.map_err(|_| Error::Closed)?;
+        self.queue.send(JoinRequest { member, arrival, answer }).await.map_err(|_| Error::Closed)?;
         turn.await.map_err(|_| Error::Closed)
     }
 }
@@ -244,12 +257,15 @@ impl JoinTrackerService {
     }
 
     async fn answer(&self, batch: Vec<JoinRequest>) {
-        let (arrivals, answers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|request| (*request.arrival, request.answer)).unzip();
-        if self.insist(|| self.joins.record_arrivals(&arrivals)).await.is_none() {
+        let (mut members, mut arrivals, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        for JoinRequest { member, arrival, answer } in batch {
+            members.push(member);
+            arrivals.extend(arrival.map(|arrival| *arrival));
+            answers.push(answer);
+        }
+        if !arrivals.is_empty() && self.insist(|| self.joins.record_arrivals(&arrivals)).await.is_none() {
             return;
         }
-        let members: Vec<_> = arrivals.into_iter().map(|arrival| arrival.member).collect();
         let Some(turns) = self.insist(|| self.joins.fire(&members)).await else { return };
         for (answer, turn) in answers.into_iter().zip(turns) {
             // If the caller no longer waits, its message is delivered again, and the next delivery
@@ -278,21 +294,27 @@ impl JoinTrackerService {
     }
 }
 
-/// Waits for one arrival, and takes all that are there by then.
+/// Waits for one request, and takes all that are there by then.
 async fn next_batch(requests: &mut mpsc::Receiver<JoinRequest>) -> Option<Vec<JoinRequest>> {
     let first = requests.recv().await?;
-    let mut bytes = first.arrival.size();
+    let mut bytes = first.size();
     let mut batch = vec![first];
     while batch.len() < PIECE && bytes < ENOUGH_BYTES {
         match requests.try_recv() {
             Ok(request) => {
-                bytes += request.arrival.size();
+                bytes += request.size();
                 batch.push(request);
             }
             Err(_) => break,
         }
     }
     Some(batch)
+}
+
+impl JoinRequest {
+    fn size(&self) -> usize {
+        self.arrival.as_ref().map_or(0, |arrival| arrival.size())
+    }
 }
 
 impl Arrival {

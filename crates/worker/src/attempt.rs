@@ -113,6 +113,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) timing: Option<RunTiming>,
     /// The memory of the decoded body, once it is decoded.
     pub(crate) memory: Option<ReservedMemory>,
+    /// The row of the outcome has counted the task as a member of its chord.
+    pub(crate) is_counted: bool,
 }
 
 /// A step's value, or the end of the attempt, which is not an error.

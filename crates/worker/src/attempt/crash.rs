@@ -166,7 +166,7 @@ async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32
             return Disposition::Requeue.into();
         }
         Recording::Refused { reason } => attempt.span.emit(&FailureNotRecorded { task, id, error: reason }),
-        Recording::Stored | Recording::Superseded => {}
+        Recording::Stored | Recording::Repeated | Recording::Superseded => {}
     }
     results.crashes.clear(Finished { attempt: attempt_key(attempt), interrupted: false }).await;
     if recorded == Recording::Superseded {

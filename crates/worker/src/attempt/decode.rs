@@ -62,6 +62,7 @@ pub(crate) fn read_headers(
         redacted: RedactedValues::default(),
         timing: None,
         memory: None,
+        is_counted: false,
     })
 }
 

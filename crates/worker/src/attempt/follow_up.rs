@@ -188,7 +188,7 @@ async fn end_task(attempt: &Attempt<'_>, step: &Signature, state: TaskState, fai
                 attempt.span.emit(&OutcomeNotRecorded { task: &step.task, id, error: &error });
                 return Disposition::Requeue;
             }
-            Recording::Stored | Recording::Superseded => {}
+            Recording::Stored | Recording::Repeated | Recording::Superseded => {}
             Recording::Refused { reason } => {
                 attempt.span.emit(&StepNotRecorded { task: &step.task, id, error: &reason });
             }
@@ -211,6 +211,7 @@ const CHORD_ERROR: &str = "ChordError";
 pub(crate) async fn arrive(attempt: &Attempt<'_>, outcome: Result<&str, &Failure>) -> Disposition {
     match attempt.member() {
         None => Disposition::Done,
+        Some(member) if attempt.is_counted => look(attempt, member).await,
         Some(member) => {
             let outcome = outcome.map(str::to_owned).map_err(Failure::clone);
             let task = attempt.headers().id.clone();
@@ -236,6 +237,14 @@ async fn arrive_as(attempt: &Attempt<'_>, arrival: Arrival) -> Disposition {
     let Some(results) = &attempt.runtime.results else { return Disposition::Done };
     let join = arrival.member.join.clone();
     let turn = results.joins.arrive(arrival).await;
+    take_turn(attempt, join, turn).await
+}
+
+/// Looks for what a member has to do whose end was recorded with its row.
+async fn look(attempt: &Attempt<'_>, member: JoinMember) -> Disposition {
+    let Some(results) = &attempt.runtime.results else { return Disposition::Done };
+    let join = member.join.clone();
+    let turn = results.joins.look(member).await;
     take_turn(attempt, join, turn).await
 }
 

@@ -40,13 +40,19 @@ async fn record(
     let failure = details.failure.clone();
     // Only a chord needs the result of a task whose row is another's.
     let result = details.result.clone().filter(|_| attempt.member().is_some());
-    let recording = record_row(results, Box::new(row(attempt, state, details))).await;
+    let row = Box::new(row(attempt, state, details));
+    let counts = row.member.is_some();
+    let recording = record_row(results, row).await;
     tell_recorded(attempt, state, &recording);
     match recording {
-        Recording::Stored if attempt.is_taken_back() => {
+        Recording::Stored | Recording::Repeated if attempt.is_taken_back() => {
             Err(Processed { failure, ..Processed::new(Disposition::Superseded, state) })
         }
-        Recording::Stored => Ok(()),
+        Recording::Stored => {
+            attempt.is_counted |= counts;
+            Ok(())
+        }
+        Recording::Repeated => Ok(()),
         Recording::Unwritten { error } => Err(requeue_unwritten(attempt, &error)),
         Recording::Superseded => Err(Box::pin(end_superseded(attempt, state, (result, failure), dead_lettered)).await),
         Recording::Refused { reason } => Err(Box::pin(end_unrecordable(attempt, &reason)).await),

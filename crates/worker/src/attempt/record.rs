@@ -11,8 +11,10 @@ use crate::runtime::ResultStore;
 /// The result of writing a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Recording {
-    /// The row is durable. Its follow-ups have to be sent.
+    /// The row is durable, and the member of a chord is counted. Its follow-ups have to be sent.
     Stored,
+    /// Another delivery has recorded the same outcome. Its follow-ups have to be sent.
+    Repeated,
     /// Another delivery has recorded an outcome, which stays.
     Superseded,
     /// The store can never accept this row.
@@ -33,7 +35,8 @@ pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> R
     match results.recorder.record(row).await {
         Ok(Recorded::Kept(kept)) if kept.is_final() && kept != state => Recording::Superseded,
         Ok(Recorded::Kept(TaskState::Retry)) if state == TaskState::Retry => Recording::Superseded,
-        Ok(Recorded::Stored | Recorded::Kept(_)) => Recording::Stored,
+        Ok(Recorded::Stored) => Recording::Stored,
+        Ok(Recorded::Kept(_)) => Recording::Repeated,
         Ok(Recorded::Refused { reason }) => Recording::Refused { reason },
         Err(error) => Recording::Unwritten { error: ErrorChain(&error).to_string() },
     }
@@ -41,7 +44,7 @@ pub(crate) async fn record_row(results: &ResultStore, row: Box<TaskRecord>) -> R
 
 /// Tells that a row is durable, if it is.
 pub(crate) fn tell_recorded(attempt: &Attempt<'_>, state: TaskState, recording: &Recording) {
-    if *recording == Recording::Stored {
+    if matches!(recording, Recording::Stored | Recording::Repeated) {
         let TaskHeaders { task, id, .. } = attempt.headers();
         attempt.span.emit(&OutcomeRecorded { task, id, state });
     }

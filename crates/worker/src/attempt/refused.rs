@@ -54,10 +54,10 @@ async fn end_refused(
         let recording = record_row(results, Box::new(row)).await;
         tell_recorded(attempt, TaskState::Failure, &recording);
         match recording {
-            Recording::Stored | Recording::Superseded if attempt.is_taken_back() => {
+            Recording::Stored | Recording::Repeated | Recording::Superseded if attempt.is_taken_back() => {
                 return Processed::failed(Disposition::Superseded, TaskState::Failure, failure);
             }
-            Recording::Stored => {}
+            Recording::Stored | Recording::Repeated => {}
             Recording::Unwritten { error } => {
                 let TaskHeaders { task, id, .. } = attempt.headers();
                 attempt.span.emit(&OutcomeNotRecorded { task, id, error: &error });

@@ -101,7 +101,9 @@ pub(crate) async fn dead_letter_invalid(runtime: &WorkerRuntime, invalid: &Inval
             OutcomeNotRecorded { task: &task, id: &id, error: &error }.emit();
             Disposition::Requeue
         }
-        Recording::Stored | Recording::Superseded | Recording::Refused { .. } => Disposition::Done,
+        Recording::Stored | Recording::Repeated | Recording::Superseded | Recording::Refused { .. } => {
+            Disposition::Done
+        }
     }
 }
 

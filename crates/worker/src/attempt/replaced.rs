@@ -23,7 +23,7 @@ pub(crate) async fn record_replaced(attempt: &mut Attempt<'_>) -> Step<()> {
     (row.group_id, row.member) = (None, None);
     let Some(results) = &attempt.runtime.results else { return Ok(()) };
     match record_row(results, Box::new(row)).await {
-        Recording::Stored | Recording::Superseded => Ok(()),
+        Recording::Stored | Recording::Repeated | Recording::Superseded => Ok(()),
         Recording::Unwritten { error } | Recording::Refused { reason: error } => {
             let TaskHeaders { task, id, .. } = attempt.headers();
             attempt.span.emit(&OutcomeNotRecorded { task, id, error: &error });
