@@ -110,6 +110,8 @@ async fn ended(bed: &Bed) -> usize {
 async fn keep_killing(bed: &Bed, journal: &Path, done: &CancellationToken) -> u32 {
     let variables = [
         ("CELERIAC__WORKER__TERMINATE_GRACE", "100ms".to_owned()),
+        // On a busy machine a task loses many workers before it is revoked.
+        ("CELERIAC__WORKER__CRASH_LIMIT", "1000".to_owned()),
         ("JOURNAL", journal.to_string_lossy().into_owned()),
     ];
     let start = |number: u32| {
