@@ -105,10 +105,10 @@ fn on(servers: &Servers, command: &mut Command) -> Result<()> {
     done
 }
 
-/// Runs twice as many tests at once as there are processors, because most of them wait for a broker
-/// most of the time. `.config/nextest.toml` names those that keep the machine busy.
+/// Runs three times as many tests at once as there are processors, because most of them wait for a
+/// broker most of the time. `.config/nextest.toml` names those that keep the machine busy.
 pub(crate) fn nextest() -> Command {
-    let threads = 2 * available_parallelism().map_or(1, usize::from);
+    let threads = 3 * available_parallelism().map_or(1, usize::from);
     let mut command = cargo(&["nextest", "run"]);
     // Many failures in one report, because servers and builds cost more than the remaining tests.
     // Not all, because what fails so many tests fails the others too, each after its deadline.
