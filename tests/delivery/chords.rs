@@ -39,7 +39,7 @@ async fn assert_failed(stage: &Stage, chord: &celeriac::ChordHandle, member: usi
 async fn a_group_runs_all_its_members_and_its_handle_awaits_them(bed: Bed) {
     let stage = Stage::start(&bed).await;
     let first: Group = (0..3).map(next).collect();
-    let group = first.with(Group::new([next(10), next(20)]).into()).submit(stage.client()).await.unwrap();
+    let group = first.with(Group::new([next(10), next(20)]).signature().unwrap()).submit(stage.client()).await.unwrap();
     assert_eq!(group.get().await.unwrap(), [1, 2, 3, 11, 21].map(Json::from));
     assert_eq!((group.len(), group.is_empty()), (5, false));
     let mut ended: Vec<_> = group.completed().collect().await;
@@ -167,7 +167,7 @@ async fn a_chord_fails_at_its_deadline_and_calls_its_errback_once(bed: Bed) {
     // The chord of a chain has a deadline too.
     let slow = Group::new([more(1), more(2).option("countdown", 3_600_i64)]);
     let slow = slow.then(collect()).deadline(Duration::from_millis(100));
-    let chain = Chain::new(next(1)).then(slow.into()).submit(stage.client()).await.unwrap();
+    let chain = Chain::new(next(1)).then(slow).submit(stage.client()).await.unwrap();
     assert_eq!(stage.end(chain.id()).await.1.unwrap().kind, "ChordError");
     let id = chord.id().to_owned();
     let calls = stage.finish().await;
@@ -208,7 +208,7 @@ async fn the_policy_of_a_chord_decides_what_its_body_gets(bed: Bed) {
     let fast = Group::new([later(), failing()]).then(collect()).fail_fast().submit(stage.client()).await.unwrap();
     assert_failed(&stage, &fast, 1, "ValueError('no good: 7')").await;
 
-    let settled = Group::new([next(1), failing()]).then(collect()).settled().submit(stage.client()).await.unwrap();
+    let settled = Group::new([next(1), failing()]).settled().then(collect()).submit(stage.client()).await.unwrap();
     let got = settled.get().await.unwrap();
     let ends: Vec<MemberEnd<i64>> = serde_json::from_value(got).unwrap();
     let ids: Vec<_> = settled.header().members().iter().map(|member| member.id()).collect();
@@ -226,8 +226,8 @@ async fn the_policy_of_a_chord_decides_what_its_body_gets(bed: Bed) {
     assert_eq!((state, failure.unwrap().kind.as_str()), (TaskState::Failure, "ChordError"));
 
     // In a chain, the rules travel with the signature of the chord.
-    let inner = Group::new([more(10), Signature::new("t.fail")]).then(collect()).settled();
-    let chain = Chain::new(next(1)).then(inner.into()).submit(stage.client()).await.unwrap();
+    let inner = Group::new([more(10), Signature::new("t.fail")]).settled().then(collect());
+    let chain = Chain::new(next(1)).then(inner).submit(stage.client()).await.unwrap();
     assert_eq!(chain.get().await.unwrap()[0]["result"], json!(12));
     assert_eq!(stage.finish().await.len(), 3, "three bodies");
 }
@@ -295,7 +295,7 @@ async fn a_body_that_cannot_be_sent_is_refused_before_a_member_runs(bed: Bed) {
     let stage = Stage::start(&bed).await;
     let member = see(json!(1), Json::Null).signature().unwrap();
     let body = collect().option("time_limit", 1.0).option("soft_time_limit", 2.0);
-    let chord = Group::new([member]).then(Chain::new(collect()).then(body).into()).submit(stage.client()).await;
+    let chord = Group::new([member]).then(Chain::new(collect()).then(body)).submit(stage.client()).await;
     let Err(error) = chord else { panic!("it is refused") };
     assert!(error.to_string().contains("is never reached"), "{error}");
     assert_eq!(stage.finish().await, []);
@@ -313,13 +313,13 @@ async fn members_and_bodies_may_be_chains(bed: Bed) {
     let stage = Stage::start(&bed).await;
     let member = || Chain::new(next(1)).then(more(10)).then(more(100));
     let body = Chain::new(collect()).then(Signature::new("t.see").arg("last"));
-    let chord = Group::new([member().into(), next(5), member().into()]).then(body.into());
+    let chord = Group::new([member(), Chain::new(next(5)), member()]).then(body);
     let chord = chord.submit(stage.client()).await.unwrap();
     assert_eq!(chord.get().await.unwrap(), json!([112, 6, 112]));
     assert_eq!(chord.header().get().await.unwrap(), [112, 6, 112].map(Json::from));
 
     let broken = Chain::new(next(1)).then(Signature::new("t.fail")).then(more(1)).then(more(2));
-    let chord = Group::new([next(5), broken.into()]).then(collect()).submit(stage.client()).await.unwrap();
+    let chord = Group::new([Chain::new(next(5)), broken]).then(collect()).submit(stage.client()).await.unwrap();
     assert_failed(&stage, &chord, 1, "ValueError('no good: 2')").await;
     let calls = stage.finish().await;
     let own: Vec<_> = calls.iter().map(|call| call.given.1.clone()).collect();
@@ -333,7 +333,7 @@ fn more(number: i64) -> Signature {
 
 /// Returns the signature of a group of tasks that add to their argument.
 fn fork() -> Signature {
-    Group::new([more(10), more(20)]).into()
+    Group::new([more(10), more(20)]).signature().unwrap()
 }
 
 #[celeriac_tests::test]
@@ -342,14 +342,14 @@ async fn a_group_before_a_step_of_a_chain_is_a_chord(bed: Bed) {
     let told = |own: &str| Signature::new("t.see").arg(own);
     for (chain, result) in [
         (Chain::new(next(1)).then(fork()).then(collect()).then(told("last")), json!([12, 22])),
-        (Chain::new(Group::new([next(1), next(2)]).into()).then(collect()).then(told("last")), json!([2, 3])),
-        (Chain::new(next(1)).then(Group::new([more(10), more(20)]).then(collect()).into()), json!([12, 22])),
-        (Chain::new(next(1)).then(Group::new([more(10)]).into()).then(more(100)), json!(112)),
+        (Chain::new(Group::new([next(1), next(2)])).then(collect()).then(told("last")), json!([2, 3])),
+        (Chain::new(next(1)).then(Group::new([more(10), more(20)]).then(collect())), json!([12, 22])),
+        (Chain::new(next(1)).then(Group::new([more(10)])).then(more(100)), json!(112)),
         (
-            Chain::new(next(1)).then(fork()).then(Group::new([told("a"), told("b")]).into()).then(collect()),
+            Chain::new(next(1)).then(fork()).then(Group::new([told("a"), told("b")])).then(collect()),
             json!([[12, 22], [12, 22]]),
         ),
-        (Chain::new(next(1)).then(Group::default().then(collect()).into()), json!([])),
+        (Chain::new(next(1)).then(Group::default().then(collect())), json!([])),
     ] {
         assert_eq!(chain.submit(stage.client()).await.unwrap().get().await.unwrap(), result);
     }
@@ -363,14 +363,14 @@ async fn a_group_before_a_step_of_a_chain_is_a_chord(bed: Bed) {
 async fn a_chord_in_a_member_of_a_chord_ends_that_member_with_its_body(bed: Bed) {
     let stage = Stage::start(&bed).await;
     let inner = || Chain::new(next(1)).then(fork()).then(collect());
-    let chord = Group::new([inner().into(), next(5), inner().into()]).then(collect());
+    let chord = Group::new([inner(), Chain::new(next(5)), inner()]).then(collect());
     let chord = chord.submit(stage.client()).await.unwrap();
     assert_eq!(chord.get().await.unwrap(), json!([[12, 22], 6, [12, 22]]));
     assert_eq!(chord.header().get().await.unwrap(), [json!([12, 22]), json!(6), json!([12, 22])]);
 
     let broken = Group::new([more(10), Signature::new("t.fail")]);
-    let broken = Chain::new(next(1)).then(broken.into()).then(collect());
-    let chord = Group::new([next(5), broken.into()]).then(collect()).submit(stage.client()).await.unwrap();
+    let broken = Chain::new(next(1)).then(broken).then(collect());
+    let chord = Group::new([Chain::new(next(5)), broken]).then(collect()).submit(stage.client()).await.unwrap();
     let (state, failure) = stage.end(chord.id()).await;
     let (member, message) = (chord.header().members()[1].id(), failure.unwrap().message);
     assert_eq!(state, TaskState::Failure);
@@ -385,7 +385,7 @@ async fn a_chain_that_fails_before_its_chord_ends_with_that_error(bed: Bed) {
     let chain = Chain::new(fail(json!(7)).signature().unwrap()).then(fork()).then(collect()).then(collect());
     let handle = chain.submit(stage.client()).await.unwrap();
     assert_eq!(stage.end(handle.id()).await.1, Some(Failure::new("ValueError", "no good: 7")));
-    let chain = Chain::new(next(1)).then(Group::new([more(1), Signature::new("t.fail")]).into()).then(collect());
+    let chain = Chain::new(next(1)).then(Group::new([more(1), Signature::new("t.fail")])).then(collect());
     let handle = chain.then(collect()).submit(stage.client()).await.unwrap();
     assert_eq!(stage.end(handle.id()).await.1.unwrap().kind, "ChordError");
     assert_eq!(stage.finish().await, []);
@@ -480,7 +480,7 @@ async fn what_is_not_supported_yet_and_what_has_no_store_is_refused_before_anyth
         (group().with(chord()).submit(&client).await.err(), "chords cannot be members of a group yet"),
         (Chain::new(next(1)).then(chord()).submit(&client).await.err(), "is not a task"),
         (group().then(chord()).submit(&client).await.err(), "is not a task"),
-        (group().then(group().into()).submit(&client).await.err(), "a group cannot be the last step of a chain yet"),
+        (group().then(group()).submit(&client).await.err(), "a group cannot be the last step of a chain yet"),
     ];
     for (error, reason) in refused {
         let error = error.unwrap().to_string();

@@ -58,7 +58,7 @@ async fn several_links_are_a_group_of_their_own(bed: Bed) {
 async fn a_link_that_is_a_chain_runs_all_its_steps(bed: Bed) {
     let stage = Stage::start(&bed).await;
     let chain = Chain::new(Signature::new("t.add").arg(10_i64)).then(told("end")).link(told("after"));
-    add(1, 2).task_id("one").link(chain.into()).submit(stage.client()).await.unwrap();
+    add(1, 2).task_id("one").link(chain).submit(stage.client()).await.unwrap();
     stage.seen(2).await;
     let calls = stage.finish().await;
     assert_eq!(given(&calls), [(json!(13), json!("after")), (json!(13), json!("end"))]);

@@ -128,9 +128,9 @@ fn deep(levels: u64) -> Chain {
     if levels == 0 {
         return first;
     }
-    let members = [see().arg(2).immutable(), deep(levels - 1).into()];
+    let members = [Chain::new(see().arg(2).immutable()), deep(levels - 1)];
     // The body gets two results, and ends with a number for the level above.
-    first.then(Group::new(members).into()).then(see().arg(3).immutable())
+    first.then(Group::new(members)).then(see().arg(3).immutable())
 }
 
 #[celeriac_tests::test(real, threads = 2)]

@@ -29,6 +29,27 @@ fn quoted_code_stands_in_the_file_it_is_from() {
     assert!(quoted > 10, "{quoted} pieces");
 }
 
+#[test]
+fn the_canvases_of_the_guide_are_those_of_its_test() {
+    let page = std::fs::read_to_string(root().join("docs/canvas.md")).unwrap();
+    let test = root().join("tests/delivery/guide.rs");
+    let mut quoted = 0;
+    // The handles and the rest of the page show parts of calls.
+    let before = page.split("## Handles").next().unwrap();
+    let transaction = page.split("## In a transaction").nth(1).unwrap().split("\n## ").next().unwrap();
+    for part in [before, transaction] {
+        for code in part.split("```rust\n").skip(1) {
+            let code = code.split("```").next().unwrap().replace('?', ".unwrap()");
+            for piece in code.trim_end().split("\n\n") {
+                let piece: Vec<_> = piece.lines().map(str::trim).collect();
+                assert!(stands_in(&piece, &test), "{} does not have\n{}", test.display(), piece.join("\n"));
+                quoted += 1;
+            }
+        }
+    }
+    assert_eq!(quoted, 7);
+}
+
 /// Returns the last link of a line to a file of the examples.
 fn named_file(line: &str) -> Option<&str> {
     let (_, target) = line.rsplit_once("](")?;

@@ -47,8 +47,9 @@ pub use celeriac_macros::{task, tasks};
 
 pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{
-    Call, CallOptions, Chain, Chord, ChordHandle, Client, DynamicCall, Expiry, Follow, Group, GroupCounts, GroupHandle,
-    MemberEnd, Relations, Revoke, TaskHandle, When,
+    Call, CallOptions, Canvas, Chain, Chord, ChordHandle, Client, DynamicCall, Expiry, Follow, Group, GroupCounts,
+    GroupHandle, Immutable, MapOf, Member, MemberEnd, Partial, Relations, Revoke, SettledGroup, StarmapOf, Step,
+    TaskHandle, TaskVerbs, When,
 };
 pub use celeriac_topology::{CallRoute, RouteDecision, RouteRequest, RouteTarget, SendOptions};
 
@@ -82,10 +83,12 @@ pub mod protocol {
     pub use celeriac_protocol::failure::RevokeReason;
     pub use celeriac_protocol::signature::{SignatureError, SignatureKind};
     pub use celeriac_protocol::state::UnknownState;
+    #[doc(hidden)]
+    pub use celeriac_protocol::task::{joined_name, task_name};
     pub use celeriac_protocol::value::{ValueError, ValueIndex};
     pub use celeriac_protocol::{
         Accept, ArgumentError, Arguments, BigInt, Body, Codec, Compression, DecodeError, DecodeLimits, Embed,
-        EncodeError, HeaderMap, KombuValue, Map, Parameter, Properties, Signature, Value,
+        EncodeError, HeaderMap, KombuValue, Map, Parameter, Properties, Rest, Signature, Value,
     };
 }
 

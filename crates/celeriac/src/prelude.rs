@@ -8,7 +8,8 @@ use std::time::Duration;
 pub use crate::hooks::Hooks;
 pub use crate::protocol::Signature;
 pub use crate::{
-    Call, Celeriac, Client, TaskContext, TaskError, TaskHandle, TaskResult, TaskState, Tasks, task, tasks, value,
+    Call, Celeriac, Client, TaskContext, TaskError, TaskHandle, TaskResult, TaskState, TaskVerbs, Tasks, task, tasks,
+    value,
 };
 
 /// Returns a duration of `count` seconds.

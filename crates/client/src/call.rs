@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use celeriac_protocol::compression::Compression;
 use celeriac_protocol::{Body, Codec, Map, Signature, Task, TimeLimits, Value};
+use celeriac_results::PgConnection;
 use celeriac_topology::{CallRoute, DIRECT_EXCHANGE};
 use jiff::Timestamp;
 
+use crate::canvas::{Canvas, Immutable, Member, Part, PartOrigin, PartProblem, Step};
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handle::TaskHandle;
 
 /// A call of a task. The function that `#[task]` makes returns it.
@@ -39,10 +41,14 @@ use crate::handle::TaskHandle;
 /// ```
 ///
 /// An option of a call wins over `task_options` of the configuration, which wins over `#[task]`.
+///
+/// A `Call<T, Partial<First>>` has all arguments but the first, and follows another task: see
+/// [`TaskVerbs::with`](crate::TaskVerbs::with).
 #[must_use = "a call does nothing until it is submitted"]
-pub struct Call<T: Task> {
-    pub(crate) args: T::Args,
+pub struct Call<T: Task, A = <T as Task>::Args> {
+    pub(crate) args: A,
     pub(crate) options: CallOptions,
+    pub(crate) problem: Option<PartProblem>,
     task: PhantomData<fn() -> T>,
 }
 
@@ -130,10 +136,15 @@ pub enum Expiry {
     At(Timestamp),
 }
 
-impl<T: Task> Call<T> {
-    /// Makes a call with these arguments, without options.
-    pub fn new(args: T::Args) -> Self {
-        Self { args, options: CallOptions::default(), task: PhantomData }
+impl<T: Task, A> Call<T, A> {
+    /// Makes a call without options.
+    pub(crate) fn made(args: A, problem: Option<PartProblem>) -> Self {
+        Self { args, options: CallOptions::default(), problem, task: PhantomData }
+    }
+
+    /// Takes the call apart.
+    pub(crate) fn into_parts(self) -> (A, CallOptions, Option<PartProblem>) {
+        (self.args, self.options, self.problem)
     }
 
     /// Runs the task after `wait`. RabbitMQ holds the message until then.
@@ -254,17 +265,30 @@ impl<T: Task> Call<T> {
 
     /// Calls another task with the result when this one has succeeded.
     ///
-    /// The other task may be written in any language: `Signature::new("orders.notify")` names it,
-    /// and [`Call::signature`] makes a signature of a call.
-    pub fn link(mut self, callback: Signature) -> Self {
+    /// The other task may be written in any language: `Signature::new("orders.notify")` names it.
+    pub fn link<N, F>(mut self, callback: N) -> Self
+    where
+        N: Step<T::Output, F>,
+    {
+        let callback = self.took(callback.into_part());
         self.options.follow.callbacks.push(callback);
         self
     }
 
     /// Calls another task with this one's id when this one has failed and is not retried.
-    pub fn on_error(mut self, errback: Signature) -> Self {
+    pub fn on_error<N, F>(mut self, errback: N) -> Self
+    where
+        N: Step<String, F>,
+    {
+        let errback = self.took(errback.into_part());
         self.options.follow.errbacks.push(errback);
         self
+    }
+
+    /// Returns the signature of a part, and keeps its problem.
+    fn took(&mut self, Part { signature, origin }: Part) -> Signature {
+        self.problem = self.problem.take().or(origin.into_problem());
+        signature
     }
 
     /// Keeps the task in order with others of the same key: they reach their queue one after the
@@ -298,20 +322,29 @@ impl<T: Task> Call<T> {
         self.options.idempotency_key = Some(key.into());
         self
     }
+}
 
-    /// Makes a signature of the call, for [`Call::link`] or a [`Chain`](crate::Chain).
+impl<T: Task> Call<T> {
+    /// Makes a call with these arguments, without options.
+    pub fn new(args: T::Args) -> Self {
+        Self::made(args, None)
+    }
+
+    /// Makes a step that ignores the result of the task before: Celery's `si`.
+    pub fn immutable(self) -> Immutable<T::Output> {
+        Immutable::of(self.into_part())
+    }
+
+    /// Makes a signature of the call, for parts that are known at run time alone.
     ///
-    /// The result of the task before it becomes its first argument, unless the signature is
-    /// [immutable](Signature::immutable).
+    /// As a step, the result of the task before it becomes its first argument, unless the signature
+    /// is [immutable](Signature::immutable).
     ///
     /// # Errors
-    /// Returns an error if an argument cannot be serialized.
+    /// Returns an error if an argument cannot be serialized, or if the call has an option that only
+    /// a call by itself can have.
     pub fn signature(self) -> Result<Signature> {
-        let Body { args, .. } = Body::of_call(&self.args)
-            .map_err(|source| Error::Encode { task: T::NAME.to_owned(), source: Box::new(source) })?;
-        let mut signature = Signature { args, ..Signature::new(T::NAME) };
-        signature.options = self.options.into_celerys();
-        Ok(signature)
+        Ok(Signature { immutable: false, ..self.into_part().finish()? })
     }
 
     /// Submits the call. `Ok` means that RabbitMQ has the task on a queue, on disk.
@@ -340,16 +373,44 @@ impl<T: Task> Call<T> {
     }
 }
 
-impl<T: Task> Clone for Call<T>
-where
-    T::Args: Clone,
-{
-    fn clone(&self) -> Self {
-        Self { args: self.args.clone(), options: self.options.clone(), task: PhantomData }
+/// Makes a part of a call of a task.
+pub(crate) fn part_of<T: Task>(body: Body, options: CallOptions, problem: Option<PartProblem>) -> Part {
+    let alone = options.order_key.is_some() || options.idempotency_key.is_some();
+    let reason = "an order key or an idempotency key is for a call that is submitted by itself";
+    let problem = problem.or_else(|| alone.then(|| PartProblem::call(T::NAME, reason)));
+    let Body { args, kwargs, embed: _ } = body;
+    let signature = Signature { args, kwargs, options: options.into_celerys(), ..Signature::new(T::NAME) };
+    Part { signature, origin: PartOrigin::of::<T>(problem) }
+}
+
+impl<T: Task> Canvas for Call<T> {
+    type Output = T::Output;
+    type Handle = TaskHandle<T::Output>;
+
+    /// A call has all arguments, so it takes none of a task before it.
+    fn into_part(self) -> Part {
+        let (args, options, problem) = self.into_parts();
+        match Body::of_task::<T>(&args) {
+            Ok(body) => part_of::<T>(body, options, problem).immutable(),
+            Err(error) => part_of::<T>(Body::default(), options, Some(PartProblem::encode(T::NAME, &error))),
+        }
+    }
+
+    async fn submit_within(self, client: &Client, transaction: &mut PgConnection) -> Result<Self::Handle> {
+        client.enqueue(transaction, client.resolve_typed(self)?).await
     }
 }
 
-impl<T: Task> fmt::Debug for Call<T> {
+impl<T: Task> Member for Call<T> {}
+
+impl<T: Task, A: Clone> Clone for Call<T, A> {
+    fn clone(&self) -> Self {
+        let (args, options, problem) = (self.args.clone(), self.options.clone(), self.problem.clone());
+        Self { args, options, problem, task: PhantomData }
+    }
+}
+
+impl<T: Task, A> fmt::Debug for Call<T, A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Call").field("task", &T::NAME).field("options", &self.options).finish_non_exhaustive()
     }

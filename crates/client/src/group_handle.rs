@@ -6,8 +6,10 @@ use std::time::Duration;
 use celeriac_protocol::{Failure, TaskState};
 use celeriac_results::{Backend, SavedGroup};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::canvas::clone_and_debug;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::{Origin, TaskHandle};
@@ -31,11 +33,10 @@ const AT_A_TIME: usize = 64;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct GroupHandle {
+pub struct GroupHandle<T = serde_json::Value> {
     client: Client,
     id: String,
-    members: Vec<TaskHandle<serde_json::Value>>,
+    members: Vec<TaskHandle<T>>,
 }
 
 /// Numbers of members by their state.
@@ -49,15 +50,22 @@ pub struct GroupCounts {
     pub failed: usize,
 }
 
-impl fmt::Debug for GroupHandle {
+impl<T> Clone for GroupHandle<T> {
+    fn clone(&self) -> Self {
+        let Self { client, id, members } = self;
+        Self { client: client.clone(), id: id.clone(), members: members.clone() }
+    }
+}
+
+impl<T> fmt::Debug for GroupHandle<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { client: _, id, members } = self;
         formatter.debug_struct("GroupHandle").field("id", id).field("members", members).finish_non_exhaustive()
     }
 }
 
-impl GroupHandle {
-    pub(crate) fn new(client: Client, id: String, members: Vec<TaskHandle<serde_json::Value>>) -> Self {
+impl<T> GroupHandle<T> {
+    pub(crate) fn new(client: Client, id: String, members: Vec<TaskHandle<T>>) -> Self {
         Self { client, id, members }
     }
 
@@ -82,7 +90,7 @@ impl GroupHandle {
     }
 
     /// Returns the handles of the members, in order.
-    pub fn members(&self) -> &[TaskHandle<serde_json::Value>] {
+    pub fn members(&self) -> &[TaskHandle<T>] {
         &self.members
     }
 
@@ -96,30 +104,10 @@ impl GroupHandle {
         self.members.is_empty()
     }
 
-    /// Waits for all results, up to `client.result_timeout`, and returns them in order.
-    ///
-    /// # Errors
-    /// As [`TaskHandle::get`], for the first member that has not succeeded, in order.
-    pub async fn get(&self) -> Result<Vec<serde_json::Value>> {
-        self.get_timeout(self.client.inner.options.result_timeout).await
-    }
-
-    /// Waits for all results, up to `patience`.
-    ///
-    /// # Errors
-    /// As [`GroupHandle::get`].
-    pub async fn get_timeout(&self, patience: Duration) -> Result<Vec<serde_json::Value>> {
-        let begun = Instant::now();
-        let results = self.members.iter().map(|member| member.get_timeout(patience.saturating_sub(begun.elapsed())));
-        stream::iter(results).buffered(AT_A_TIME).try_collect().await
-    }
-
-    /// Returns the results as the members end, each with its position. Each is awaited up to
-    /// `client.result_timeout`.
-    pub fn completed(&self) -> impl Stream<Item = (usize, Result<serde_json::Value>)> {
-        let all = self.members.len().max(1);
-        let results = self.members.iter().enumerate().map(|(index, member)| async move { (index, member.get().await) });
-        stream::iter(results).buffer_unordered(all)
+    /// Returns a handle whose results have another type, as of a group that was saved.
+    pub fn of_type<U>(self) -> GroupHandle<U> {
+        let members = self.members.into_iter().map(TaskHandle::typed).collect();
+        GroupHandle { client: self.client, id: self.id, members }
     }
 
     /// Returns the numbers of members that wait, have succeeded, and have ended in another way.
@@ -140,7 +128,35 @@ impl GroupHandle {
     }
 }
 
-impl GroupHandle {
+impl<T: DeserializeOwned> GroupHandle<T> {
+    /// Waits for all results, up to `client.result_timeout`, and returns them in order.
+    ///
+    /// # Errors
+    /// As [`TaskHandle::get`], for the first member that has not succeeded, in order.
+    pub async fn get(&self) -> Result<Vec<T>> {
+        self.get_timeout(self.client.inner.options.result_timeout).await
+    }
+
+    /// Waits for all results, up to `patience`.
+    ///
+    /// # Errors
+    /// As [`GroupHandle::get`].
+    pub async fn get_timeout(&self, patience: Duration) -> Result<Vec<T>> {
+        let begun = Instant::now();
+        let results = self.members.iter().map(|member| member.get_timeout(patience.saturating_sub(begun.elapsed())));
+        stream::iter(results).buffered(AT_A_TIME).try_collect().await
+    }
+
+    /// Returns the results as the members end, each with its position. Each is awaited up to
+    /// `client.result_timeout`.
+    pub fn completed(&self) -> impl Stream<Item = (usize, Result<T>)> {
+        let all = self.members.len().max(1);
+        let results = self.members.iter().enumerate().map(|(index, member)| async move { (index, member.get().await) });
+        stream::iter(results).buffer_unordered(all)
+    }
+}
+
+impl<T> GroupHandle<T> {
     /// Returns the first member that has not succeeded so far, in order, with its error.
     ///
     /// # Errors
@@ -213,14 +229,15 @@ fn store(client: &Client) -> Result<&dyn Backend> {
 }
 
 /// A handle to a submitted chord.
-#[derive(Debug, Clone)]
-pub struct ChordHandle {
+pub struct ChordHandle<T = serde_json::Value> {
     header: GroupHandle,
-    body: TaskHandle<serde_json::Value>,
+    body: TaskHandle<T>,
 }
 
-impl ChordHandle {
-    pub(crate) fn new(header: GroupHandle, body: TaskHandle<serde_json::Value>) -> Self {
+clone_and_debug!(ChordHandle { header, body });
+
+impl<T> ChordHandle<T> {
+    pub(crate) fn new(header: GroupHandle, body: TaskHandle<T>) -> Self {
         Self { header, body }
     }
 
@@ -250,15 +267,22 @@ impl ChordHandle {
     }
 
     /// Returns the handle of the last step of the body. It fails if a member fails.
-    pub fn body(&self) -> &TaskHandle<serde_json::Value> {
+    pub fn body(&self) -> &TaskHandle<T> {
         &self.body
     }
 
+    /// Returns a handle whose result has another type, as of a chord that was saved.
+    pub fn of_type<U>(self) -> ChordHandle<U> {
+        ChordHandle { header: self.header, body: self.body.typed() }
+    }
+}
+
+impl<T: DeserializeOwned> ChordHandle<T> {
     /// Waits for the result of the body, up to `client.result_timeout`.
     ///
     /// # Errors
     /// As [`TaskHandle::get`]. The error is a `ChordError` if a member has not succeeded.
-    pub async fn get(&self) -> Result<serde_json::Value> {
+    pub async fn get(&self) -> Result<T> {
         self.body.get().await
     }
 
@@ -266,7 +290,7 @@ impl ChordHandle {
     ///
     /// # Errors
     /// As [`ChordHandle::get`].
-    pub async fn get_timeout(&self, patience: Duration) -> Result<serde_json::Value> {
+    pub async fn get_timeout(&self, patience: Duration) -> Result<T> {
         self.body.get_timeout(patience).await
     }
 }

@@ -89,6 +89,12 @@ impl<T> TaskHandle<T> {
         Self { origin, ..self }
     }
 
+    /// Returns a handle to the same task, whose result has another type.
+    pub(crate) fn typed<U>(self) -> TaskHandle<U> {
+        let Self { client, id, reply, origin, output: _ } = self;
+        TaskHandle { client, id, reply, origin, output: PhantomData }
+    }
+
     /// Returns the task id.
     pub fn id(&self) -> &str {
         &self.id

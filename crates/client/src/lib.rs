@@ -5,7 +5,8 @@
 //! - [`call`]: a task with its arguments and options, not yet submitted;
 //! - [`client`]: broker, routes and result store;
 //! - [`submit`]: makes a call a message on a queue, or a row in the caller's own transaction;
-//! - [`chain`] and [`group`]: tasks that belong together; `steps` and `signature` as Celery's
+//! - [`canvas`] and [`partial`]: the types of tasks that belong together, and of their steps;
+//!   [`chain`], [`group`] and [`chord`]: such tasks; `steps` and `signature`: as Celery's
 //!   signatures;
 //! - [`handle`]: awaits the outcome of a task; [`group_handle`]: those of a group;
 //! - [`revoke`]: revokes tasks;
@@ -17,9 +18,12 @@ pub mod client;
 
 pub mod submit;
 
+pub mod canvas;
 pub mod chain;
+pub mod chord;
 pub mod group;
 pub mod group_handle;
+pub mod partial;
 mod signature;
 mod steps;
 
@@ -34,13 +38,16 @@ mod member_end;
 mod options;
 
 pub use call::{Call, CallOptions, Expiry, Follow, Relations, When};
+pub use canvas::{Canvas, Immutable, Member, Step};
 pub use chain::Chain;
+pub use chord::{Chord, SettledGroup};
 pub use client::{Client, Lineage};
 pub use error::{Awaited, ClientErrorKind, Error, Result};
-pub use group::{Chord, Group};
+pub use group::Group;
 pub use group_handle::{ChordHandle, GroupCounts, GroupHandle};
 pub use handle::TaskHandle;
 pub use member_end::MemberEnd;
 pub use options::{ClientOptions, HeaderStyle};
+pub use partial::{MapOf, Partial, StarmapOf, TaskVerbs};
 pub use revoke::Revoke;
 pub use submit::{DynamicCall, PreparedTask, StoredCall};

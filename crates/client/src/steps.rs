@@ -4,10 +4,11 @@ use celeriac_protocol::Signature;
 use celeriac_protocol::signature::SignatureKind;
 
 use crate::call::Follow;
+use crate::canvas::PartOrigin;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::TaskHandle;
-use crate::submit::{DynamicCall, new_id};
+use crate::submit::{DynamicCall, ResolvedCall, new_id};
 
 /// Returns the steps of a chain and of the chains in it, or another signature.
 pub(crate) fn steps_of(step: Signature) -> Result<Vec<Signature>> {
@@ -46,11 +47,10 @@ pub(crate) fn with_chords(steps: Vec<Signature>) -> Result<Vec<Signature>> {
 
 /// Gives every task an id, and the last one the queue for its reply. Returns the id of the last
 /// one, which alone is awaited: it fails when an earlier one fails.
-pub(crate) async fn freeze(client: &Client, steps: &mut [Signature]) -> Result<String> {
+pub(crate) fn freeze(steps: &mut [Signature], reply_to: Option<&str>) -> Result<String> {
     let refused = |task: &str, reason: &str| Error::Call { task: task.to_owned(), reason: reason.to_owned() };
     let Some(last) = steps.last() else { return Err(refused("celery.chain", "a chain has no steps")) };
     let task = last.task.clone();
-    let reply_to = client.reply_queue(&task).await?;
     for step in steps.iter_mut().filter(|step| step.kind() == SignatureKind::Task) {
         step.options.entry("task_id".to_owned()).or_insert_with(|| new_id().into());
     }
@@ -69,16 +69,23 @@ pub(crate) async fn freeze(client: &Client, steps: &mut [Signature]) -> Result<S
     }
 }
 
-/// Submits the first step, which the others follow. Returns a handle to the last one, of this id.
-/// Every step has an id.
-pub(crate) async fn submit_steps(
-    client: &Client,
-    steps: Vec<Signature>,
-    id: String,
-) -> Result<TaskHandle<serde_json::Value>> {
+/// Returns the call of the first step, which the others follow.
+pub(crate) fn call_of_steps(client: &Client, steps: Vec<Signature>, origin: &PartOrigin) -> Result<ResolvedCall> {
     let mut steps = steps.into_iter();
     let first = steps.next().unwrap_or_default();
     let mut request = DynamicCall::from_signature(first, client.topology())?;
     request.options.follow = Follow { steps: steps.collect(), ..request.options.follow };
-    client.submit_for(request, id).await
+    let (declared, parameters) = origin.declaration(&request.task);
+    Ok(ResolvedCall { parameters, ..client.resolve(request, declared) })
+}
+
+/// Submits the first step, which the others follow. Returns a handle to the last one, of this id.
+/// Every step has an id.
+pub(crate) async fn submit_steps<T>(
+    client: &Client,
+    steps: Vec<Signature>,
+    id: String,
+    origin: &PartOrigin,
+) -> Result<TaskHandle<T>> {
+    client.submit_for(call_of_steps(client, steps, origin)?, id).await
 }

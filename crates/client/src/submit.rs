@@ -9,11 +9,13 @@
 //! - `send`: publishes the message and waits for its confirm;
 //! - `tracked`: writes a row of the confirmed message, where sending is tracked;
 //! - `idempotency`: sends a call with an idempotency key once;
-//! - `outbox`: writes the message in the caller's own transaction instead;
+//! - `outbox`: writes the message in the caller's own transaction instead; `outbox_writer`: all
+//!   messages of a canvas;
 //! - `stored_call`: makes the message of a call that SQL wrote to the outbox.
 
 mod idempotency;
 mod outbox;
+pub(crate) mod outbox_writer;
 mod prepare;
 mod resolve;
 mod send;
@@ -35,7 +37,7 @@ use crate::handle::TaskHandle;
 pub use self::prepare::PreparedTask;
 pub(crate) use self::prepare::new_id;
 pub use self::resolve::DynamicCall;
-use self::resolve::ResolvedCall;
+pub(crate) use self::resolve::ResolvedCall;
 use self::send::Repeated;
 pub use self::stored_call::StoredCall;
 
@@ -149,12 +151,8 @@ impl Client {
     }
 
     /// Sends a call. Returns a handle to `awaited`, a task that follows from it.
-    pub(crate) async fn submit_for(
-        &self,
-        request: DynamicCall,
-        awaited: String,
-    ) -> Result<TaskHandle<serde_json::Value>> {
-        self.dispatch(self.resolve(request, TaskOptions::default()), Some(awaited)).await
+    pub(crate) async fn submit_for<T>(&self, call: ResolvedCall, awaited: String) -> Result<TaskHandle<T>> {
+        self.dispatch(call, Some(awaited)).await
     }
 
     /// Sends a resolved call. Returns a handle to `awaited`, or else to the task itself.
@@ -175,8 +173,13 @@ impl Client {
     /// it from being sent.
     async fn settle_clock(&self, options: &CallOptions) {
         if options.when != When::Now || options.expires.is_some() {
-            let _ = timeout(CLOCK_PATIENCE, Box::pin(self.inner.clock.settled())).await;
+            self.certain_clock().await;
         }
+    }
+
+    /// Waits for a certain clock, for some time.
+    async fn certain_clock(&self) {
+        let _ = timeout(CLOCK_PATIENCE, Box::pin(self.inner.clock.settled())).await;
     }
 }
 

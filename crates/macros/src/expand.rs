@@ -5,7 +5,9 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Ident, Index, ItemFn, Lit, Visibility, parse_quote};
 
+use crate::name::NamePart;
 use crate::options::Options;
+use crate::rest::RestKind;
 use crate::signature::{DefaultValue, FunctionSignature, TaskArgument};
 use crate::syntax::{is_serializable, without_group};
 
@@ -26,8 +28,10 @@ pub(crate) fn task(options: &Options, signature: &FunctionSignature, mut functio
     let constructor = kind.constructor();
     let hooks = options.hooks.iter().map(|hooks| quote_spanned!(hooks.span()=> .hooks(#hooks)));
     let declared = declare(&cfg, &ident, &visibility, &type_doc, &described);
+    let checked = checked_name(&cfg, &ident, options);
     quote! {
         #declared
+        #checked
 
         #(#cfg)*
         #run
@@ -127,13 +131,35 @@ pub(crate) fn describe(
 /// Returns the task name. The default name contains the package, so that it is the same in every
 /// program of the package and after a move to another module.
 fn name(ident: &Ident, options: &Options) -> TokenStream {
-    match &options.name {
-        Some(name) => name.to_token_stream(),
-        None => {
-            let end = format!(".{}", syn::ext::IdentExt::unraw(ident));
+    let plain = syn::ext::IdentExt::unraw(ident).to_string();
+    match (&options.prefix, &options.name) {
+        (None, None) => {
+            let end = format!(".{plain}");
             quote!(::core::concat!(::core::env!("CARGO_PKG_NAME"), #end))
         }
+        (None, Some(NamePart::Literal(name))) => name.to_token_stream(),
+        (None, Some(NamePart::Constant(name))) => joined(&quote!(""), name),
+        (Some(prefix), None) => joined(prefix, &plain),
+        (Some(prefix), Some(name)) => joined(prefix, name),
     }
+}
+
+/// Returns an item that makes the compiler check a name even if nothing uses it.
+pub(crate) fn checked_name(cfg: &[Attribute], ident: &Ident, options: &Options) -> Option<TokenStream> {
+    let is_constant = options.prefix.is_some() || matches!(options.name, Some(NamePart::Constant(_)));
+    is_constant.then(|| quote!(#(#cfg)* const _: &str = <#ident as ::celeriac::Task>::NAME;))
+}
+
+/// Returns the expression that joins the parts of a name, which may be constants of any names but
+/// its own.
+fn joined(prefix: &impl ToTokens, name: &impl ToTokens) -> TokenStream {
+    quote! {{
+        const __PREFIX: &str = #prefix;
+        const __NAME: &str = #name;
+        const __LENGTH: usize = __PREFIX.len() + __NAME.len();
+        const __JOINED: [u8; __LENGTH] = ::celeriac::protocol::joined_name(__PREFIX, __NAME);
+        ::celeriac::protocol::task_name(&__JOINED)
+    }}
 }
 
 /// Returns the tuple of argument types. The compiler reports a type that cannot be serialized at
@@ -152,6 +178,14 @@ fn args(signature: &FunctionSignature) -> TokenStream {
 fn parameter(parameter: &TaskArgument) -> TokenStream {
     let name = parameter.wire_name();
     let ty = &parameter.ty;
+    let rest = match parameter.rest {
+        None => None,
+        Some(RestKind::Positional) => Some(quote!(::celeriac::protocol::Rest::Positional)),
+        Some(RestKind::Named) => Some(quote!(::celeriac::protocol::Rest::Named)),
+    };
+    if let Some(rest) = rest {
+        return quote!(::celeriac::protocol::Parameter::rest(#name, #rest));
+    }
     let default = match &parameter.default {
         None => return quote!(::celeriac::protocol::Parameter::required(#name)),
         Some(DefaultValue::Nothing) => {

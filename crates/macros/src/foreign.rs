@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{FnArg, ItemFn, ReturnType, parse_quote};
 
-use crate::expand::{Attributes, call, declare, describe};
+use crate::expand::{Attributes, call, checked_name, declare, describe};
 use crate::mistakes::Mistakes;
 use crate::options::Options;
 use crate::signature::{FunctionSignature, names_context};
@@ -28,8 +28,10 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn, mut mistakes: Mist
     let described = describe(ident, options, &signature, &quote!(#returns));
     let call = call(ident, visibility, &signature);
     let declared = declare(&cfg, ident, visibility, &type_doc, &described);
+    let checked = checked_name(&cfg, ident, options);
     quote! {
         #declared
+        #checked
 
         #(#cfg)*
         #(#doc)*
@@ -39,7 +41,7 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn, mut mistakes: Mist
 
 fn check(options: &Options, function: &ItemFn, mistakes: &mut Mistakes) {
     let ident = &function.sig.ident;
-    if options.name.is_none() {
+    if options.name.is_none() && options.prefix.is_none() {
         let message = "a task of another program needs its name: `#[task(name = \"…\")]`";
         mistakes.add(ident, message);
     }

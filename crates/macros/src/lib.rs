@@ -6,8 +6,9 @@
 //! - `mistakes`: mistakes, reported together; `syntax`: helpers for syntax trees;
 //! - `written`: options as they are written; `values`: the types of their values;
 //! - `retries`: options of retries;
-//! - `transaction`, `signature`: parameters and result of the function;
-//! - `options`: the options of the attribute, from the table in `celeriac_units`;
+//! - `transaction`, `signature`: parameters and result of the function; `rest`: parameters of any
+//!   number of arguments;
+//! - `name`, `options`: the options of the attribute, from the table in `celeriac_units`;
 //! - `expand`: the code of a task; `foreign`: that of a task of another program;
 //! - `list`: `tasks![]`.
 
@@ -22,7 +23,10 @@ mod retries;
 
 mod transaction;
 
+mod rest;
 mod signature;
+
+mod name;
 
 mod options;
 
@@ -85,6 +89,20 @@ use crate::signature::FunctionSignature;
 /// - an argument with `#[default(10)]`; a text such as `#[default("eur")]` makes a `String`;
 /// - an argument with `#[default]`, which is `Default::default()` then.
 ///
+/// The last arguments may take any number of them: a `Vec` those by position, as Python's `*args`,
+/// and a map those by name, as `**kwargs`.
+///
+/// ```
+/// use celeriac::prelude::*;
+/// use celeriac::protocol::{Map, Value};
+///
+/// #[task]
+/// async fn audit(event: String, #[rest] args: Vec<Value>, #[rest] kwargs: Map) -> TaskResult<usize> {
+///     tracing::info!(event, "audited");
+///     Ok(args.len() + kwargs.len())
+/// }
+/// ```
+///
 /// The name of an argument in messages is its name without one leading underscore: the compiler's
 /// hint to write `_expires` for an unused `expires` changes nothing for senders.
 /// `#[name("order-id")]` before an argument gives it another name. Two arguments of one name are a
@@ -104,6 +122,23 @@ use crate::signature::FunctionSignature;
 ///
 /// The default name is the same in every program of the package, and after the function has moved
 /// to another module. Two tasks of one name are an error when the program is built.
+///
+/// `name` and `prefix` may be constants, or macros such as `concat!`. A prefix stands before the
+/// name, or before that of the function. A constant prefix is that of a module:
+///
+/// ```
+/// use celeriac::Task;
+/// use celeriac::prelude::*;
+///
+/// const PREFIX: &str = "shop.orders.";
+///
+/// #[task(prefix = PREFIX)]
+/// async fn charge(cents: i64) -> TaskResult<i64> {
+///     Ok(cents)
+/// }
+///
+/// assert_eq!(charge::NAME, "shop.orders.charge");
+/// ```
 ///
 /// # Transactional tasks
 ///

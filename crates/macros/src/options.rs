@@ -8,6 +8,7 @@ use quote::quote;
 use syn::{Expr, Ident, ItemFn, LitStr, Result};
 
 use crate::mistakes::Mistakes;
+use crate::name::NamePart;
 use crate::retries::Retries;
 use crate::signature::FunctionSignature;
 use crate::values::OptionValue;
@@ -16,7 +17,9 @@ use crate::written::{self, WrittenOption};
 /// The options of a task's declaration.
 #[derive(Default)]
 pub(crate) struct Options {
-    pub(crate) name: Option<LitStr>,
+    pub(crate) name: Option<NamePart>,
+    /// The text before the name.
+    pub(crate) prefix: Option<NamePart>,
     /// Hooks, the outermost first.
     pub(crate) hooks: Vec<Expr>,
     /// The word `transactional`, if it is there.
@@ -124,7 +127,8 @@ impl Options {
 
     fn set(&mut self, option: &WrittenOption) -> Result<()> {
         match option.key.to_string().as_str() {
-            "name" => self.name = Some(LitStr::read(option, "name = \"orders.charge\"")?),
+            "name" => self.name = Some(NamePart::read(option, "name = \"orders.charge\"")?),
+            "prefix" => self.prefix = Some(NamePart::read(option, "prefix = \"orders.\"")?),
             "transactional" => self.transactional = bool::read(option, "")?.then(|| option.key.clone()),
             "hooks" => self.hooks = hooks(option)?,
             key if self.fields.set(key, option)? => {}

@@ -11,6 +11,7 @@ use syn::{
 };
 
 use crate::mistakes::Mistakes;
+use crate::rest::{self, RestKind};
 use crate::syntax::last_segment;
 use crate::transaction;
 
@@ -36,6 +37,8 @@ pub(crate) struct TaskArgument {
     pub(crate) explicit_name: Option<LitStr>,
     pub(crate) ty: Type,
     pub(crate) default: Option<DefaultValue>,
+    /// The arguments that it takes in place of one.
+    pub(crate) rest: Option<RestKind>,
 }
 
 /// The value of an argument that a message leaves out.
@@ -72,6 +75,8 @@ impl FunctionSignature {
             found.add(&beyond.name, "a task takes up to 12 arguments: put what belongs together into a struct");
         }
         check_wire_names(&parameters, &mut found);
+        let rests: Vec<_> = parameters.iter().map(|parameter| (&parameter.name, parameter.rest)).collect();
+        rest::check_order(&rests, &mut found);
         let returns = check_return(function, &mut found);
         let list = function.sig.paren_token.span.join();
         match (found.into_error(), returns) {
@@ -121,6 +126,9 @@ fn check_context(input: &mut PatType, position: usize, mistakes: &mut Mistakes) 
     if take_name(&mut input.attrs, mistakes).is_some() {
         mistakes.add(&*input, "the context is given by the worker and has no name in a message");
     }
+    if rest::take_attribute(&mut input.attrs).is_some() {
+        mistakes.add(&*input, "the context is given by the worker and is no rest of the arguments");
+    }
     check_owned(&input.ty, "an argument", mistakes);
     true
 }
@@ -138,6 +146,7 @@ impl TaskArgument {
     fn take(input: &mut PatType, mistakes: &mut Mistakes) -> Option<Self> {
         let default = take_default(&mut input.attrs, mistakes);
         let explicit_name = take_name(&mut input.attrs, mistakes);
+        let rest = rest::take(input, default.is_some() || explicit_name.is_some(), mistakes);
         if let Some(cfg) = input.attrs.iter().find(|attribute| attribute.path().is_ident("cfg")) {
             mistakes
                 .add(cfg, "an argument is always there: what a message carries cannot depend on how this was compiled");
@@ -149,7 +158,7 @@ impl TaskArgument {
         });
         match &*input.pat {
             Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
-                Some(Self { name: name.ident.clone(), explicit_name, ty: (*input.ty).clone(), default })
+                Some(Self { name: name.ident.clone(), explicit_name, ty: (*input.ty).clone(), default, rest })
             }
             pattern => {
                 let ty = input.ty.to_token_stream();

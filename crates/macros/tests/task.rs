@@ -102,6 +102,50 @@ fn an_underscore_is_no_part_of_a_name_in_a_message_and_a_name_may_be_given() {
     assert_eq!(bind::<ship>(&[], &kwargs.map(|(name, value)| (name, Value::Int(value)))), Ok((1, 2, 3, 4)));
 }
 
+const PREFIX: &str = "shop.";
+const LEDGER: &str = "ledger";
+
+#[test]
+fn a_name_and_its_prefix_may_be_constants() {
+    #[task(prefix = PREFIX)]
+    async fn r#box() -> TaskResult<()> {
+        Ok(())
+    }
+    #[task(name = LEDGER)]
+    async fn book() -> TaskResult<()> {
+        Ok(())
+    }
+    #[task(prefix = PREFIX, name = concat!("orders", ".", "ship"))]
+    async fn ship() -> TaskResult<()> {
+        Ok(())
+    }
+    #[task(prefix = "catalog.")]
+    fn price(article: String) -> i64;
+    assert_eq!([r#box::NAME, book::NAME, ship::NAME], ["shop.box", "ledger", "shop.orders.ship"]);
+    assert_eq!((price::NAME, price::parameters().len()), ("catalog.price", 1));
+    let _ = price("cup".to_owned());
+}
+
+#[test]
+fn the_rest_of_the_arguments_is_sent_and_bound_as_in_python() {
+    #[task]
+    async fn audit(event: String, #[rest] args: Vec<i64>, #[rest] kwargs: Map) -> TaskResult<usize> {
+        let _ = event;
+        Ok(args.len() + kwargs.len())
+    }
+    let kwargs: Map = [("x".to_owned(), Value::Null)].into_iter().collect();
+    let event = Value::from("login");
+    let given = ("login".to_owned(), vec![1, 2], kwargs.clone());
+    let signature = audit(given.0.clone(), given.1.clone(), kwargs.clone()).signature().unwrap();
+    assert_eq!((&signature.args[..], &signature.kwargs), (&[event.clone(), 1.into(), 2.into()][..], &kwargs));
+    let bound = bind::<audit>(&signature.args, &[("x", Value::Null)]);
+    assert_eq!(bound, Ok(given), "an argument that is null is there");
+    assert_eq!(bind::<audit>(&[event], &[]), Ok(("login".to_owned(), Vec::new(), Map::new())));
+    let twice: Map = [("event".to_owned(), Value::Null)].into_iter().collect();
+    let error = audit(String::new(), Vec::new(), twice).signature().unwrap_err().to_string();
+    assert!(error.contains("argument `event` is given twice"), "{error}");
+}
+
 #[test]
 fn the_tasks_of_modules_are_put_together() {
     fn of_a_module() -> Tasks {

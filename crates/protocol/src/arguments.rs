@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::ser::{SerializeSeq, Serializer};
 
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, ValueError};
 
 /// One parameter of a task.
 #[derive(Debug, Clone, Copy)]
@@ -13,17 +13,34 @@ pub struct Parameter {
     pub name: &'static str,
     /// The value for a call without this argument. `None` for a required parameter.
     pub default: Option<fn() -> Value>,
+    /// The arguments that it takes in place of one.
+    pub rest: Option<Rest>,
+}
+
+/// The arguments that match no other parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Those by position, as a list: Python's `*args`.
+    Positional,
+    /// Those by name, as a map: Python's `**kwargs`.
+    Named,
 }
 
 impl Parameter {
     /// Returns a parameter that every call must give.
     pub const fn required(name: &'static str) -> Self {
-        Self { name, default: None }
+        Self { name, default: None, rest: None }
     }
 
     /// Returns a parameter that a call may omit.
     pub const fn optional(name: &'static str, default: fn() -> Value) -> Self {
-        Self { name, default: Some(default) }
+        Self { name, default: Some(default), rest: None }
+    }
+
+    /// Returns a parameter that takes all arguments which match no other one. It comes after the
+    /// others, and that of the arguments by name is the last.
+    pub const fn rest(name: &'static str, rest: Rest) -> Self {
+        Self { name, default: None, rest: Some(rest) }
     }
 }
 
@@ -97,23 +114,65 @@ pub enum ArgumentError {
 
 /// Sorts arguments by position and by name into the order of the parameters.
 fn arrange(parameters: &[Parameter], args: Vec<Value>, mut kwargs: Map) -> Result<Vec<Value>, ArgumentError> {
-    if args.len() > parameters.len() {
-        return Err(ArgumentError::TooMany { expected: parameters.len(), found: args.len() });
-    }
+    let (single, rest) = split_rest(parameters);
     let mut arranged = args;
-    if let Some(twice) = parameters[..arranged.len()].iter().find(|parameter| kwargs.contains_key(parameter.name)) {
+    let beyond = arranged.split_off(single.len().min(arranged.len()));
+    if let Some(twice) = single[..arranged.len()].iter().find(|parameter| kwargs.contains_key(parameter.name)) {
         return Err(ArgumentError::Twice { name: twice.name });
     }
-    for parameter in &parameters[arranged.len()..] {
-        let value = kwargs.swap_remove(parameter.name).or_else(|| parameter.default.map(|default| default()));
+    for parameter in &single[arranged.len()..] {
+        // The arguments that stay keep their order, as in Python.
+        let value = kwargs.shift_remove(parameter.name).or_else(|| parameter.default.map(|default| default()));
         arranged.push(value.ok_or(ArgumentError::Missing { name: parameter.name })?);
     }
-    match kwargs.into_iter().next() {
-        None => Ok(arranged),
-        Some((name, _)) => {
-            let known: Vec<_> = parameters.iter().map(|parameter| parameter.name).collect();
-            Err(ArgumentError::Unexpected { name, known: known.join(", ") })
+    let takes = |kind| rest.iter().any(|parameter| parameter.rest == Some(kind));
+    match takes(Rest::Positional) {
+        true => arranged.push(Value::List(beyond)),
+        false if beyond.is_empty() => {}
+        false => {
+            let (expected, found) = (single.len(), single.len() + beyond.len());
+            return Err(ArgumentError::TooMany { expected, found });
         }
+    }
+    match takes(Rest::Named) {
+        true => arranged.push(Value::Map(kwargs)),
+        false => {
+            if let Some((name, _)) = kwargs.into_iter().next() {
+                let known: Vec<_> = single.iter().map(|parameter| parameter.name).collect();
+                return Err(ArgumentError::Unexpected { name, known: known.join(", ") });
+            }
+        }
+    }
+    Ok(arranged)
+}
+
+/// Returns the parameters of one argument each, and those of all others.
+fn split_rest(parameters: &[Parameter]) -> (&[Parameter], &[Parameter]) {
+    let single = parameters.iter().position(|parameter| parameter.rest.is_some()).unwrap_or(parameters.len());
+    parameters.split_at(single)
+}
+
+/// Puts the values of the last parameters, a list and a map, among the arguments of a message.
+///
+/// # Errors
+/// Returns an error if an argument by name has the name of a parameter.
+pub(crate) fn spread(parameters: &[Parameter], values: Vec<Value>) -> Result<(Vec<Value>, Map), ValueError> {
+    let (single, rest) = split_rest(parameters);
+    let (mut args, mut kwargs) = (values, Map::new());
+    let beyond = args.split_off(single.len().min(args.len()));
+    for (parameter, value) in rest.iter().zip(beyond) {
+        match (parameter.rest, value) {
+            (Some(Rest::Positional), Value::List(values)) => args.extend(values),
+            (Some(Rest::Named), Value::Map(entries)) => kwargs = entries,
+            (_, other) => {
+                let (name, kind) = (parameter.name, other.kind());
+                return Err(ValueError::new(format_args!("`{name}` should be a list or a map, got {kind}")));
+            }
+        }
+    }
+    match single.iter().find(|parameter| kwargs.contains_key(parameter.name)) {
+        None => Ok((args, kwargs)),
+        Some(twice) => Err(ValueError::new(format_args!("argument `{}` is given twice", twice.name))),
     }
 }
 
@@ -188,6 +247,34 @@ mod tests {
         assert_eq!(bind(std::slice::from_ref(&url), &[("width", Value::Int(7))]), expected);
         assert_eq!(bind(&[], &[("width", Value::Int(7)), ("url", url.clone())]), expected);
         assert_eq!(bind(&[url], &[]), Ok(("u".to_owned(), 256)));
+    }
+
+    #[test]
+    fn the_rest_of_the_arguments_is_a_list_and_a_map() {
+        const REST: &[Parameter] = &[
+            Parameter::required("url"),
+            Parameter::rest("args", Rest::Positional),
+            Parameter::rest("kwargs", Rest::Named),
+        ];
+        type All = (String, Vec<i64>, std::collections::BTreeMap<String, i64>);
+        let url = Value::from("u");
+        let kwargs: Map = [("x".to_owned(), Value::Int(3))].into_iter().collect();
+        let args = vec![url.clone(), Value::Int(1), Value::Int(2)];
+        let bound: All = Arguments::bind(REST, args.clone(), kwargs.clone()).unwrap();
+        assert_eq!(bound, ("u".to_owned(), vec![1, 2], [("x".to_owned(), 3)].into()));
+        let written = vec![url.clone(), Value::List(args[1..].to_vec()), Value::Map(kwargs.clone())];
+        assert_eq!(spread(REST, written).unwrap(), (args, kwargs));
+
+        let none: All = Arguments::bind(REST, vec![url.clone()], Map::new()).unwrap();
+        assert_eq!(none, ("u".to_owned(), Vec::new(), [].into()));
+        let by_name: Map = [("url".to_owned(), url.clone())].into_iter().collect();
+        let named: All = Arguments::bind(REST, Vec::new(), by_name.clone()).unwrap();
+        assert_eq!(named, none);
+        let twice = spread(REST, vec![url.clone(), Value::List(Vec::new()), Value::Map(by_name)]).unwrap_err();
+        assert_eq!(twice.to_string(), "argument `url` is given twice");
+        let wrong = Arguments::bind(REST, vec![url, Value::from("one")], Map::new());
+        let wrong: ArgumentError = wrong.map(|all: All| all).unwrap_err();
+        assert!(wrong.to_string().starts_with("argument `args`: invalid type: string"), "{wrong}");
     }
 
     #[test]

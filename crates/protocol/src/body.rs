@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Parameter, spread};
 use crate::codec::{Codec, DecodeLimits};
 use crate::codec_error::{DecodeError, EncodeError};
+use crate::task::Task;
 use crate::value::{Map, Value, ValueError};
 
 /// A decoded body.
@@ -73,6 +74,26 @@ impl Body {
             *self = body;
         }
         encoded
+    }
+
+    /// Returns the body of a call of a task, and an empty embed. The last parameters may take any
+    /// number of arguments.
+    ///
+    /// # Errors
+    /// Returns an error if an argument cannot be represented.
+    pub fn of_task<T: Task>(args: &T::Args) -> Result<Self, ValueError> {
+        Self::of_call(args)?.spread(T::parameters())
+    }
+
+    /// Returns the same body, if its arguments are the values of these parameters, some of which
+    /// may take any number of arguments.
+    ///
+    /// # Errors
+    /// Returns an error if an argument is given twice.
+    #[doc(hidden)]
+    pub fn spread(self, parameters: &[Parameter]) -> Result<Self, ValueError> {
+        let (args, kwargs) = spread(parameters, self.args)?;
+        Ok(Self { args, kwargs, ..self })
     }
 
     /// Returns the body of a call with these arguments and an empty embed.

@@ -54,7 +54,7 @@ mod time;
 
 pub use celeriac_units::{DurationRange, Error as UnitError, RateLimit, RateUnit};
 
-pub use arguments::{ArgumentError, Arguments, Parameter, TaskValue};
+pub use arguments::{ArgumentError, Arguments, Parameter, Rest, TaskValue};
 pub use body::Body;
 pub use codec::{Accept, Codec, DecodeLimits};
 pub use codec_error::{DecodeError, EncodeError};

@@ -31,6 +31,37 @@ pub trait Task: Send + Sync + 'static {
     }
 }
 
+/// Longest name, in bytes: the limit of AMQP.
+const LONGEST_NAME: usize = 255;
+
+/// Joins a prefix and a name, which have so many bytes together.
+#[doc(hidden)]
+pub const fn joined_name<const LENGTH: usize>(prefix: &str, name: &str) -> [u8; LENGTH] {
+    let (prefix, name) = (prefix.as_bytes(), name.as_bytes());
+    let mut joined = [0; LENGTH];
+    let mut index = 0;
+    while index < LENGTH {
+        joined[index] = if index < prefix.len() { prefix[index] } else { name[index - prefix.len()] };
+        index += 1;
+    }
+    joined
+}
+
+/// Returns the name of a task.
+///
+/// # Panics
+/// Panics if it is empty or too long, which is an error of the compiler where the name is constant.
+#[doc(hidden)]
+#[expect(clippy::panic, reason = "the compiler evaluates it")]
+pub const fn task_name(name: &'static [u8]) -> &'static str {
+    assert!(!name.is_empty(), "the name of the task is empty");
+    assert!(name.len() <= LONGEST_NAME, "the name of the task has more than 255 bytes, the limit of AMQP");
+    match std::str::from_utf8(name) {
+        Ok(name) => name,
+        Err(_) => panic!("the name of the task is not UTF-8"),
+    }
+}
+
 /// The type of the field for a value.
 macro_rules! field_type {
     (Name) => { Option<&'static str> };
@@ -195,5 +226,19 @@ impl From<Option<TimeLimit>> for SettingValue {
 impl From<Option<RateLimit>> for SettingValue {
     fn from(rate: Option<RateLimit>) -> Self {
         rate.map_or(Self::Unset, |rate| Self::Text(rate.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_joined_and_has_1_to_255_bytes() {
+        const NAME: [u8; 11] = joined_name("shop.", "charge");
+        assert_eq!(task_name(&NAME), "shop.charge");
+        for (name, refused) in [(&[][..], true), (&[b'x'; 255], false), (&[b'x'; 256], true)] {
+            assert_eq!(std::panic::catch_unwind(|| task_name(name)).is_err(), refused, "{} bytes", name.len());
+        }
     }
 }

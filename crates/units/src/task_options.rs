@@ -25,6 +25,11 @@ macro_rules! task_options {
                     meaning: "name in messages",
                     default: "package and function: `my-shop.charge`",
                 }
+                prefix {
+                    attribute: "prefix = \"orders.\"",
+                    meaning: "text before `name`, or before the name of the function",
+                    default: "none",
+                }
                 hooks {
                     attribute: "hooks = Audit",
                     meaning: "hooks around its attempts; several: `[Audit, Meter]`",

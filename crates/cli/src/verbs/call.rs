@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use celeriac_client::call::{CallOptions, Expiry, When};
 use celeriac_client::{Client, DynamicCall};
-use celeriac_protocol::{Body, Codec, Parameter, Value};
+use celeriac_protocol::{Body, Codec, Parameter, Rest, Value};
 use celeriac_telemetry::clock;
 use celeriac_topology::{CallRoute, DIRECT_EXCHANGE, RouteRequest};
 use serde::Serialize;
@@ -78,9 +78,11 @@ fn leads_elsewhere(program: &Program, request: &DynamicCall) -> Result<bool, Err
 
 /// Returns the parameters of a task for a message, with optional ones in brackets.
 fn parameters(parameters: &[Parameter]) -> String {
-    let shown = parameters.iter().map(|Parameter { name, default }| match default {
-        None => format!("`{name}`"),
-        Some(_) => format!("[`{name}`]"),
+    let shown = parameters.iter().map(|Parameter { name, default, rest }| match (rest, default) {
+        (Some(Rest::Positional), _) => format!("[`{name}`…]"),
+        (Some(Rest::Named), _) => format!("[`{name}`: by name…]"),
+        (None, None) => format!("`{name}`"),
+        (None, Some(_)) => format!("[`{name}`]"),
     });
     let shown: Vec<_> = shown.collect();
     if shown.is_empty() { "no arguments".to_owned() } else { shown.join(", ") }

@@ -1,6 +1,5 @@
 //! Tasks that are sent in the caller's own transaction.
 
-use celeriac_protocol::Task;
 use celeriac_results::PgConnection;
 use celeriac_results::idempotency::KeyState;
 use celeriac_results::outbox::{self, OutboxMessage};
@@ -11,18 +10,21 @@ use celeriac_telemetry::trace::{PublishInfo, PublishSpan};
 use super::idempotency::SameAs;
 use super::prepare::PreparedTask;
 use super::resolve::ResolvedCall;
-use crate::call::Call;
+use crate::canvas::Canvas;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::{Origin, TaskHandle};
 
 impl Client {
-    /// Submits a call as part of the transaction that is open on this connection. The task is sent
-    /// if the transaction commits, and only then.
+    /// Submits a call, or a chain, group or chord, as part of the transaction that is open on this
+    /// connection. It is sent if the transaction commits, and only then.
     ///
-    /// The task is a row in the table `celeriac.outbox`. A worker or `celeriac relay` sends it
+    /// Each message is a row in the table `celeriac.outbox`. A worker or `celeriac relay` sends it
     /// after the commit, at least once and within moments. The broker may be away. The database has
     /// to be that of the result store.
+    ///
+    /// A canvas that cannot be sent is refused before anything is written. If the future is dropped
+    /// while it writes, roll back: a part of the canvas may be in the transaction.
     ///
     /// ```no_run
     /// use celeriac::prelude::*;
@@ -43,15 +45,15 @@ impl Client {
     /// Returns an error if the options conflict, if no route matches, or if the result store is not
     /// Postgres: the transaction can go on. Returns an error if the database refuses the row: the
     /// transaction is lost, as after any failed statement.
-    pub async fn submit_in<T: Task>(
-        &self,
-        transaction: &mut PgConnection,
-        call: Call<T>,
-    ) -> Result<TaskHandle<T::Output>> {
-        self.enqueue(transaction, self.resolve_typed(call)?).await
+    pub async fn submit_in<C: Canvas>(&self, transaction: &mut PgConnection, canvas: C) -> Result<C::Handle> {
+        canvas.submit_within(self, transaction).await
     }
 
-    async fn enqueue<T>(&self, transaction: &mut PgConnection, mut call: ResolvedCall) -> Result<TaskHandle<T>> {
+    pub(crate) async fn enqueue<T>(
+        &self,
+        transaction: &mut PgConnection,
+        mut call: ResolvedCall,
+    ) -> Result<TaskHandle<T>> {
         let task = call.request.task.clone();
         if self.results().and_then(|results| results.postgres()).is_none() {
             return Err(Error::NoOutbox { task });

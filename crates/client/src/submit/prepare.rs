@@ -17,7 +17,7 @@ use celeriac_topology::{Destination, RouteRequest};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::resolve::{DynamicCall, ResolvedCall, unwritable};
+use super::resolve::{DynamicCall, ResolvedCall, routed_as, unwritable};
 use super::times::SendTimes;
 use crate::call::{CallOptions, Follow, Relations};
 use crate::client::Client;
@@ -38,7 +38,7 @@ pub struct PreparedTask {
     pub destination: Destination,
     /// Earliest time to run.
     pub eta: Option<Timestamp>,
-    /// Time after which it must not start.
+    /// Time after which RabbitMQ may drop it. `None` if a chord would wait for it.
     pub expires: Option<Timestamp>,
     /// Order key, if the message goes through the outbox.
     pub order_key: Option<String>,
@@ -94,7 +94,7 @@ impl Client {
         let id = options.id.take().unwrap_or_else(new_id);
         let order_key = options.order_key.take();
         let join = join_of(&body.embed);
-        let leads_to_chord = || times.expiration.is_some() && leads_to_chord(&body.embed);
+        let leads_to_chord = || times.expires.is_some() && leads_to_chord(&body.embed);
         let is_awaited_by_chord = join.is_some() || leads_to_chord();
         let parts = MessageParts {
             task: &task,
@@ -110,6 +110,7 @@ impl Client {
         let message = Message { headers, properties, body: encoded.bytes.into() };
         let outgoing = Outgoing { exchange, routing_key, message, mandatory: true };
         let SendTimes { eta, expires, .. } = times;
+        let expires = expires.filter(|_| !is_awaited_by_chord);
         Ok(PreparedTask { task, id, outgoing, destination, eta, expires, order_key, track })
     }
 
@@ -121,7 +122,8 @@ impl Client {
         options: &CallOptions,
         declared_queue: Option<&str>,
     ) -> Result<Destination> {
-        let question = RouteRequest { task, args: &body.args, kwargs: &body.kwargs, headers: &options.headers };
+        let routed = routed_as(task, body);
+        let question = RouteRequest { task: routed, args: &body.args, kwargs: &body.kwargs, headers: &options.headers };
         let routed = self.inner.router.route(question, &options.route, declared_queue);
         routed.map_err(|error| unsendable(task, error.into()))
     }

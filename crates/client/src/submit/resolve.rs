@@ -2,7 +2,7 @@
 //! over the declaration of its task.
 
 use celeriac_protocol::task::{FieldPaths, TrackedStates};
-use celeriac_protocol::{Body, Parameter, Task, TaskOptions};
+use celeriac_protocol::{Body, Parameter, Task, TaskOptions, Value};
 use jiff::Timestamp;
 
 use crate::call::{Call, CallOptions, Expiry};
@@ -19,6 +19,25 @@ pub struct DynamicCall {
     pub body: Body,
     /// Options of the call.
     pub options: CallOptions,
+}
+
+impl DynamicCall {
+    /// Returns the name of the task whose routes the message follows. As in Celery, a task that
+    /// calls another one with each item of a list goes where the other one goes.
+    #[doc(hidden)]
+    pub fn routed_as(&self) -> &str {
+        routed_as(&self.task, &self.body)
+    }
+}
+
+pub(super) fn routed_as<'a>(task: &'a str, body: &'a Body) -> &'a str {
+    if !matches!(task, "celery.map" | "celery.starmap" | "celery.chunks") {
+        return task;
+    }
+    match body.kwargs.get("task").or(body.args.first()) {
+        Some(Value::Map(signature)) => signature.get("task").and_then(Value::as_str).unwrap_or(task),
+        _ => task,
+    }
 }
 
 /// A call with merged options.
@@ -40,8 +59,12 @@ pub(crate) struct ResolvedCall {
 impl Client {
     /// Resolves a call of a declared task.
     pub(crate) fn resolve_typed<T: Task>(&self, call: Call<T>) -> Result<ResolvedCall> {
-        let body = Body::of_call(&call.args).map_err(|source| unwritable(T::NAME, source))?;
-        let request = DynamicCall { task: T::NAME.to_owned(), body, options: call.options };
+        let (args, options, problem) = call.into_parts();
+        if let Some(problem) = problem {
+            return Err(problem.into());
+        }
+        let body = Body::of_task::<T>(&args).map_err(|source| unwritable(T::NAME, source))?;
+        let request = DynamicCall { task: T::NAME.to_owned(), body, options };
         Ok(ResolvedCall { parameters: Some(T::parameters()), ..self.resolve(request, T::options()) })
     }
 

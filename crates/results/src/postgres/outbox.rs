@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 
-use super::fault;
 use super::time::Time;
+use super::{fault, joins};
 use crate::error::{Error, Result};
+use crate::joins::NewJoin;
 use crate::message_text::{self, MessageText};
 
 /// A message for the outbox.
@@ -125,6 +126,16 @@ pub async fn add(connection: &mut PgConnection, messages: &[OutboxMessage]) -> R
         .await
         .map_err(failed)?;
     Ok(())
+}
+
+/// Adds a join in the open transaction of the connection, in which its members are added too.
+///
+/// # Errors
+/// Returns an error if the database refuses. The transaction is then lost, as after any failed
+/// statement.
+pub async fn add_join(connection: &mut PgConnection, join: &NewJoin) -> Result<()> {
+    let failed = |cause| fault::error(CALLERS, "adding a join", cause);
+    joins::add_in(connection, std::slice::from_ref(join)).await.map_err(failed)
 }
 
 /// Reads a row.

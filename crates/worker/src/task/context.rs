@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use celeriac_client::{Client, Lineage};
+use celeriac_client::{Canvas, Client, Lineage};
 use celeriac_protocol::headers::names;
-use celeriac_protocol::{Body, HeaderMap, Map, Properties, Signature, TaskHeaders, TimeLimits, Value};
+use celeriac_protocol::{Body, HeaderMap, Map, Properties, TaskHeaders, TimeLimits, Value};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -256,7 +256,6 @@ impl TaskContext {
     /// Puts another task in the place of this one, or a chain, group or chord. A task returns it:
     ///
     /// ```
-    /// use celeriac::Chain;
     /// use celeriac::prelude::*;
     ///
     /// #[task]
@@ -265,10 +264,14 @@ impl TaskContext {
     /// }
     ///
     /// #[task]
+    /// async fn add_tax(cents: i64) -> TaskResult<i64> {
+    ///     Ok(cents + cents / 5)
+    /// }
+    ///
+    /// #[task]
     /// async fn order(ctx: TaskContext, prices: Vec<i64>, tax: bool) -> TaskResult<i64> {
     ///     if tax {
-    ///         let with_tax = Chain::new(total(prices).signature()?).then(Signature::new("billing.add_tax"));
-    ///         return ctx.replace(with_tax);
+    ///         return ctx.replace(total(prices).then(add_tax));
     ///     }
     ///     Ok(prices.iter().sum())
     /// }
@@ -280,8 +283,8 @@ impl TaskContext {
     ///
     /// # Errors
     /// Always, with the replacement as the request.
-    pub fn replace<T>(&self, replacement: impl Into<Signature>) -> TaskResult<T> {
-        Err(TaskError::replace(replacement.into()))
+    pub fn replace<T>(&self, replacement: impl Canvas) -> TaskResult<T> {
+        Err(replacement.into_part().finish().map_or_else(TaskError::from_boxed, TaskError::replace))
     }
 
     /// Returns the value of this type that the builder received with `state`.

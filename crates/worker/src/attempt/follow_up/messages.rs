@@ -509,7 +509,7 @@ impl<'a> FollowUps<'a> {
         };
         // As with a call of a client: a task that this worker knows may declare a queue, the
         // states that are written and arguments that are not shown.
-        let declared = runtime.registry.get(&request.task).map(|task| {
+        let declared = runtime.registry.get(request.routed_as()).map(|task| {
             let TaskOptions { queue, track, redact, .. } = &task.options;
             TaskOptions { queue: *queue, track: *track, redact: redact.clone(), ..TaskOptions::default() }
         });

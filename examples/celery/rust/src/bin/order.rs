@@ -1,13 +1,17 @@
 //! A Rust service that calls tasks in Python: `cargo run --bin order`.
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
+use celeriac::Failure;
 use celeriac::prelude::*;
-use celeriac::{Chain, Failure};
-use celeriac_example_celery::total;
+use celeriac_example_celery::{alarm, receipt, total};
 
 /// Calls `catalog.price` of the Python half.
 #[task(name = "catalog.price")]
 fn price(article: String, pieces: u32) -> i64;
+
+/// Calls `catalog.discount` of the Python half.
+#[task(name = "catalog.discount")]
+fn discount(cents: i64, percent: i64) -> i64;
 
 #[tokio::main]
 async fn main() -> celeriac::Result<()> {
@@ -19,18 +23,15 @@ async fn main() -> celeriac::Result<()> {
     println!("price: {cents}");
 
     // An exception from Python.
-    let alarm = Signature::new("billing.alarm").arg("a price is missing");
-    let failed =
-        price("samovar".to_owned(), 1).on_error(alarm).submit(&client).await?.wait_timeout(seconds(30)).await?;
+    let call = price("samovar".to_owned(), 1).on_error(alarm.with("a price is missing".to_owned()));
+    let failed = call.submit(&client).await?.wait_timeout(seconds(30)).await?;
     if let Some(Failure { kind, module, message, .. }) = failed.failure {
         println!("failed: {kind} of {}: {message}", module.unwrap_or_default());
     }
 
     // Rust, then Python, then Rust.
-    let steps = Chain::new(total(vec![2599, 450]).signature()?)
-        .then(Signature::new("catalog.discount").arg(10))
-        .then(Signature::new("billing.receipt").arg("Ada"));
-    println!("receipt: {}", steps.submit(&client).await?.get_timeout(seconds(30)).await?);
+    let steps = total(vec![2599, 450]).then(discount.with(10)).then(receipt.with("Ada".to_owned()));
+    println!("receipt: {:?}", steps.submit(&client).await?.get_timeout(seconds(30)).await?);
 
     client.close().await;
     Ok(())
