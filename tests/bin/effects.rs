@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{PgConnection, TaskDefinition};
+use celeriac::{Group, PgConnection, TaskDefinition};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::OnceCell;
 
 pub(crate) fn tasks() -> Vec<TaskDefinition> {
-    tasks![effect, effect_exactly, effect_once_told].into_iter().collect()
+    tasks![effect, effect_exactly, effect_once_told, commit_and_abort].into_iter().collect()
 }
 
 static POOL: OnceCell<PgPool> = OnceCell::const_new();
@@ -48,6 +48,29 @@ async fn effect_once_told(ctx: TaskContext, tx: &mut PgConnection, path: String)
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(write(tx, &ctx).await?)
+}
+
+/// The task that journals its number, as a sender knows it.
+#[task(name = "test.note")]
+fn note(number: u64) -> u64;
+
+/// The task that journals the number of results, as a sender knows it.
+#[task(name = "test.gather")]
+fn gather(results: Vec<u64>) -> Vec<u64>;
+
+/// Sends a chain, a group and a chord in one transaction, and aborts its process right after the
+/// commit, or right before it. A lost worker does not send them again.
+#[task(name = "test.commit_and_abort", acks = "early")]
+async fn commit_and_abort(ctx: TaskContext, members: u64, commits: bool) -> TaskResult<()> {
+    let mut transaction = pool().await?.begin().await?;
+    let client = ctx.client();
+    client.submit_in(&mut transaction, note(0).then(note)).await?;
+    client.submit_in(&mut transaction, (1..=members).map(note).collect::<Group<_>>()).await?;
+    client.submit_in(&mut transaction, (1..=members).map(note).collect::<Group<_>>().then(gather)).await?;
+    if commits {
+        transaction.commit().await?;
+    }
+    std::process::abort();
 }
 
 async fn write(database: &mut PgConnection, ctx: &TaskContext) -> sqlx::Result<()> {

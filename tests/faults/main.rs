@@ -11,6 +11,7 @@ mod between_steps;
 mod budgets;
 mod canary;
 mod cancels;
+mod canvas_committed;
 mod celery_killed;
 mod chord_budget;
 mod chords_killed;

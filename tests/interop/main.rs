@@ -17,3 +17,4 @@ mod sides;
 mod spelling;
 mod task_side;
 mod traces;
+mod typed;
