@@ -1,5 +1,7 @@
 //! Times in Celery's format.
 
+use std::fmt::Display;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
@@ -12,11 +14,12 @@ use uuid::Uuid;
 pub(crate) fn to_iso(time: Timestamp) -> String {
     // Rounded down, so that it is never a time in the future.
     let micros = Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time);
-    let shown = micros.display_with_offset(Offset::UTC);
-    match micros.subsec_nanosecond() {
-        0 => shown.to_string(),
-        _ => format!("{shown:.6}"),
-    }
+    shown(&micros.display_with_offset(Offset::UTC), micros.subsec_nanosecond())
+}
+
+/// Shows a time with microseconds, or without a fraction if it has none.
+pub(crate) fn shown(time: &impl Display, subsec_nanosecond: i32) -> String {
+    if subsec_nanosecond.abs() < 1_000 { format!("{time:.0}") } else { format!("{time:.6}") }
 }
 
 /// Returns the time at which a task was sent, from its id. Celeriac's ids begin with the time, so

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
+use jiff::civil::{Date, DateTime, Time};
 use uuid::Uuid;
 
 use super::dynamic::{Map, Value};
@@ -102,6 +103,25 @@ impl From<f64> for Value {
 impl From<Timestamp> for Value {
     fn from(time: Timestamp) -> Self {
         Self::Kombu(KombuValue::DateTime(time::to_iso(time)))
+    }
+}
+
+impl From<Date> for Value {
+    fn from(date: Date) -> Self {
+        Self::Kombu(KombuValue::Date(date.to_string()))
+    }
+}
+
+impl From<Time> for Value {
+    fn from(time: Time) -> Self {
+        Self::Kombu(KombuValue::Time(time::shown(&time, time.subsec_nanosecond())))
+    }
+}
+
+/// Python's `datetime` without a zone.
+impl From<DateTime> for Value {
+    fn from(time: DateTime) -> Self {
+        Self::Kombu(KombuValue::DateTime(time::shown(&time, time.subsec_nanosecond())))
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
 use uuid::Uuid;
 
 use super::*;
@@ -258,4 +259,27 @@ fn iterators_become_lists_and_maps() {
     assert_eq!((1..3).collect::<Value>(), Value::from([1, 2]));
     let map: Value = [("a", 1), ("b", 2)].into_iter().collect();
     assert_eq!(map["b"], 2);
+}
+
+#[test]
+fn times_without_a_zone_are_written_as_python_writes_them() {
+    let kombu = |value: Value| match value {
+        Value::Kombu(kombu) => {
+            kombu.check().unwrap();
+            (kombu.name(), kombu.text().into_owned())
+        }
+        other => panic!("{other:?}"),
+    };
+    for (time, text) in [
+        ("2026-12-31T23:00:00", "2026-12-31T23:00:00"),
+        ("2026-12-31T23:00:00.5", "2026-12-31T23:00:00.500000"),
+        ("2026-12-31T23:00:00.123456789", "2026-12-31T23:00:00.123456"),
+        ("2026-12-31T23:00:00.000000999", "2026-12-31T23:00:00"),
+    ] {
+        let time: DateTime = time.parse().unwrap();
+        assert_eq!(kombu(time.into()), ("datetime", text.to_owned()));
+        assert_eq!(kombu(time.time().into()), ("time", text[11..].to_owned()));
+        assert_eq!(kombu(time.date().into()), ("date", text[..10].to_owned()));
+        assert_eq!(Value::from(time.date()).into_typed::<Date>().unwrap(), time.date());
+    }
 }
