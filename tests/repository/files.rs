@@ -53,7 +53,8 @@ fn modules_have_names_that_say_something() {
 #[test]
 fn links_between_pages_lead_somewhere() {
     let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
-    let pages = pages.into_iter().chain(["examples/celery/README.md"]).map(|page| root().join(page));
+    let pages =
+        pages.into_iter().chain(["examples/celery/README.md", "examples/port/README.md"]).map(|page| root().join(page));
     for page in pages.chain(files("docs", ".md")) {
         let text = std::fs::read_to_string(&page).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

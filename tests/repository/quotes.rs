@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::files::root;
+use crate::files::{files, root};
 
 /// A line between two parts of a quotation.
 const LEFT_OUT: &str = "…";
@@ -48,6 +48,28 @@ fn the_canvases_of_the_guide_are_those_of_its_test() {
         }
     }
     assert_eq!(quoted, 7);
+}
+
+#[test]
+fn the_lines_of_the_port_stand_in_its_files() {
+    let folder = root().join("examples/port");
+    let page = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let texts = |under: &str, ending: &str| -> String {
+        let files = files(under, ending);
+        files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    };
+    let (python, rust) = (texts("examples/port/fleet", ".py"), texts("examples/port/rust/src", ".rs"));
+    let table = page.split("## Said differently").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut quoted = 0;
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        for (cell, source) in [(cells[0], &python), (cells[1], &rust)] {
+            let code = cell.split('`').nth(1).unwrap();
+            assert!(source.contains(code), "no file has {code}");
+            quoted += 1;
+        }
+    }
+    assert!(quoted > 50, "{quoted} pieces");
 }
 
 /// Returns the last link of a line to a file of the examples.

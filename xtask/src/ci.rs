@@ -22,26 +22,29 @@ pub(crate) fn ci() -> Result<()> {
         features()?;
         test(&test::Options::of_ci())?;
         step("quickstart", || run(&mut cargo(&["run", "--package", FACADE, "--example", "quickstart"])))?;
-        example()?;
+        examples()?;
         step("bill of materials", || sbom(&sbom::Options::default()))
     })
 }
 
-/// Runs the example shop with its Python and Rust halves, as its README does.
-fn example() -> Result<()> {
+/// Runs the examples with Python and Rust halves, as their READMEs do.
+fn examples() -> Result<()> {
     let servers = start(None)?;
     let python = PythonEnvironment::obtain()?;
-    step("example", || {
-        let mut command = Command::new(workspace().join("examples/celery/run.sh"));
-        command.current_dir(workspace());
-        command.env("CELERIAC__BROKER__URL", servers.amqp_url());
-        command.env("CELERIAC__RESULTS__URL", servers.database_url());
-        // The tests' own environment has everything that the example needs.
-        if let Some(environment) = python.python().parent().and_then(Path::parent) {
-            command.env("SHOP_VENV", environment);
-        }
-        run(&mut command)
-    })
+    for (example, variable) in [("celery", "SHOP_VENV"), ("port", "FLEET_VENV")] {
+        step(&format!("example {example}"), || {
+            let mut command = Command::new(workspace().join("examples").join(example).join("run.sh"));
+            command.current_dir(workspace());
+            command.env("CELERIAC__BROKER__URL", servers.amqp_url());
+            command.env("CELERIAC__RESULTS__URL", servers.database_url());
+            // The tests' own environment has everything that the examples need.
+            if let Some(environment) = python.python().parent().and_then(Path::parent) {
+                command.env(variable, environment);
+            }
+            run(&mut command)
+        })?;
+    }
+    Ok(())
 }
 
 /// Checks each feature alone, because together they hide a missing dependency.
