@@ -13,6 +13,7 @@
 //! - [`retry`]: the attempts after a failure;
 //! - [`state`] and [`failure`]: the outcome of a task;
 //! - [`meta`]: Celery's format of an outcome;
+//! - [`control`]: requests to workers, and their replies;
 //! - [`repr`](mod@repr): arguments as text for people;
 //! - [`redact`](mod@redact): arguments for people, without some of their values;
 //! - [`shorten`]: texts that are cut, with a mark that says so.
@@ -45,6 +46,8 @@ pub mod state;
 
 pub mod meta;
 
+pub mod control;
+
 pub mod repr;
 
 pub mod redact;
@@ -59,6 +62,7 @@ pub use body::Body;
 pub use codec::{Accept, Codec, DecodeLimits};
 pub use codec_error::{DecodeError, EncodeError};
 pub use compression::Compression;
+pub use control::{ControlError, ControlReply, ControlRequest};
 pub use failure::Failure;
 pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
 pub use incoming::{PlainBody, Unreadable};

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod config;
+mod control;
 mod headers;
 mod messages;
 mod text;
