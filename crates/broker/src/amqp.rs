@@ -40,7 +40,7 @@ use self::consume::QueueOwner;
 use self::convert::short;
 use self::declare::{Declarer, UnverifiedBinding, check_names, depth};
 use self::publish::Publisher;
-use crate::broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription};
+use crate::broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription, TransientQueue};
 use crate::browse::Browser;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
@@ -231,6 +231,14 @@ impl Broker for AmqpBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(self.consume_replies(queue))
+    }
+
+    fn consume_transient(&self, queue: TransientQueue) -> BoxFuture<'_, Result<Consumer>> {
+        Box::pin(async move {
+            let subscription = Subscription::to_transient(&queue);
+            let owner = QueueOwner::Connection(Arc::new(queue));
+            self.in_time(consume::consume(Arc::clone(&self.consuming), &subscription, owner)).await
+        })
     }
 
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use celeriac_protocol::Message;
 use celeriac_telemetry::Supervisor;
-use celeriac_topology::{Ladder, Topology};
+use celeriac_topology::{ExchangeKind, Ladder, Topology};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -45,6 +45,17 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     ///
     /// The call ends within the publish timeout of the options, because a sender waits for it.
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>>;
+
+    /// Declares a queue of this process alone for messages that may be lost, and subscribes to it.
+    ///
+    /// Each time the consumer returns after a loss, it declares the queue and the exchanges again.
+    /// The broker deletes the queue with the connection. Messages that arrive in between are lost.
+    ///
+    /// The call ends within the publish timeout of the options, because a sender waits for it.
+    ///
+    /// # Errors
+    /// Returns an error if another connection has the queue.
+    fn consume_transient(&self, queue: TransientQueue) -> BoxFuture<'_, Result<Consumer>>;
 
     /// Returns the depth of a queue, or `None` if the queue does not exist. Changes nothing.
     ///
@@ -106,6 +117,33 @@ impl BrokerHealth {
     }
 }
 
+/// A queue of one process for messages that may be lost, as Celery declares them for its remote
+/// control. It is bound to one exchange. Neither outlives the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransientQueue {
+    /// Name of the queue.
+    pub name: String,
+    /// The exchange that it is bound to.
+    pub exchange: TransientExchange,
+    /// Key of the binding.
+    pub routing_key: String,
+    /// The exchange that its owner publishes to, which is declared with the queue.
+    pub publishes_to: TransientExchange,
+    /// Time after which a queue without a consumer is deleted.
+    pub expires: Duration,
+    /// Time that a message may wait.
+    pub message_ttl: Duration,
+}
+
+/// An exchange that does not survive the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransientExchange {
+    /// Name of the exchange.
+    pub name: &'static str,
+    /// Type of the exchange.
+    pub kind: ExchangeKind,
+}
+
 /// The depth of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
@@ -151,6 +189,12 @@ impl Subscription {
     /// at once, and each may be as large as any message.
     pub(crate) fn to_replies(queue: &str) -> Self {
         Self { queue: queue.to_owned(), prefetch: 64, most: 64, priority: 0, tag: "replies".to_owned() }
+    }
+
+    /// Returns the settings of the consumer of a transient queue. Its messages are small, and
+    /// handled at once.
+    pub(crate) fn to_transient(queue: &TransientQueue) -> Self {
+        Self { queue: queue.name.clone(), prefetch: 16, most: 16, priority: 0, tag: "transient".to_owned() }
     }
 }
 
@@ -214,6 +258,14 @@ impl Consumer {
                 return Some(delivery);
             }
         }
+    }
+
+    /// Returns the deliveries that have arrived and were not taken. They stay where they are.
+    pub fn waiting(&mut self) -> impl Iterator<Item = &Delivery> {
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            self.kept.push_back(delivery);
+        }
+        self.kept.iter().filter(|delivery| !delivery.settlement.is_void())
     }
 
     /// Returns the next delivery that has arrived, void or not.

@@ -27,6 +27,7 @@ mod replies;
 mod routing;
 mod settling;
 mod stage;
+mod transient;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ use replies::*;
 use routing::*;
 use settling::*;
 use stage::Stage;
+use transient::*;
 
 /// Longest time that a case may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -96,6 +98,8 @@ macro_rules! for_each_broker_case {
             a_queue_for_replies_goes_with_its_consumer
             a_closed_broker_takes_no_replies
             a_name_that_is_taken_is_refused_for_replies
+            a_transient_queue_takes_what_its_exchange_gets
+            a_transient_queue_goes_with_its_consumer
             browsing_changes_nothing
             browsing_that_ends_early_returns_all_messages
             a_dropped_browser_returns_all_messages

@@ -35,6 +35,12 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
+    /// Another connection has a queue of this name for itself.
+    #[error("queue `{queue}` belongs to another connection")]
+    QueueLocked {
+        /// The queue.
+        queue: String,
+    },
     /// The broker refused the message (`basic.nack`) at every attempt, as a full queue does. The
     /// message is on no queue.
     #[error("message refused by the broker: exchange `{exchange}`, routing key `{routing_key}`")]
@@ -262,6 +268,7 @@ impl Error {
             | Self::Mismatch { .. }
             | Self::Absent { .. }
             | Self::NotBound { .. }
+            | Self::QueueLocked { .. }
             | Self::LookLost { .. }
             | Self::Unsupported { .. }
             | Self::Invalid { .. }
@@ -293,6 +300,7 @@ impl Error {
             | Self::Mismatch { .. }
             | Self::Absent { .. }
             | Self::NotBound { .. }
+            | Self::QueueLocked { .. }
             | Self::Unsupported { .. }
             | Self::Closed => PublishFault::Program,
         }
@@ -333,6 +341,7 @@ impl Error {
             Self::Absent { .. } => {
                 Some("run `celeriac topology apply` as a user who may configure, or set broker.declare")
             }
+            Self::QueueLocked { .. } => Some("give each worker a name of its own"),
             Self::NotBound { .. } => Some("start a worker once as a user who may bind the queue"),
             Self::LookLost { .. } => Some("run it again: messages that were not removed are back on the queue"),
             Self::Unsupported { .. } => Some("remove that option, or use a queue of another type or a newer broker"),

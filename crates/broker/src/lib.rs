@@ -35,7 +35,7 @@ mod startup;
 mod validate;
 
 pub use amqp::{AmqpBroker, AmqpPool, Inspection, NodeAddress, QueueDeletion, nodes};
-pub use broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription};
+pub use broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription, TransientExchange, TransientQueue};
 pub use browse::{Browsed, Browser};
 pub use connect::{connect, connect_on_pool, connect_with_checks};
 pub use delivery::{Delivery, DeliveryInfo};

@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription};
+use crate::broker::{Broker, BrokerHealth, Consumer, Depth, Outgoing, Subscription, TransientQueue};
 use crate::browse::Browser;
 use crate::error::{Error, Result};
 use crate::headers;
@@ -86,6 +86,12 @@ impl MemoryBroker {
         self.consume_now(&Subscription::to_replies(queue))
     }
 
+    fn consume_transient_now(&self, queue: &TransientQueue) -> Result<Consumer> {
+        self.still_open()?;
+        self.host.lock().declare_transient(queue)?;
+        self.consume_now(&Subscription::to_transient(queue))
+    }
+
     fn consume_now(&self, subscription: &Subscription) -> Result<Consumer> {
         self.still_open()?;
         let Subscription { queue, prefetch, most, .. } = subscription;
@@ -125,6 +131,10 @@ impl Broker for MemoryBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Consumer>> {
         Box::pin(async move { self.replies_now(queue) })
+    }
+
+    fn consume_transient(&self, queue: TransientQueue) -> BoxFuture<'_, Result<Consumer>> {
+        Box::pin(async move { self.consume_transient_now(&queue) })
     }
 
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>>> {

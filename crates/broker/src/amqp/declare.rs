@@ -34,10 +34,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::arguments::check;
 use super::connection::{ANSWER, ChannelProvider, ConnectionPurpose, ReconnectBackoff};
 use super::error::{client_error, lost_its_connection, protocol_error};
+use crate::broker::TransientQueue;
 use crate::error::{Error, Result};
 use crate::options::BrokerOptions;
 
-pub(super) use self::arguments::{check as check_names, reply_queue, table};
+pub(super) use self::arguments::{check as check_names, reply_queue, table, transient_queue};
 pub(super) use self::checks::{UnverifiedBinding, depth};
 pub use self::inspect::Inspection;
 pub(super) use self::mismatch::Inequivalent;
@@ -283,6 +284,20 @@ async fn declare_queue(channel: &Channel, queue: &QueueObject) -> lapin::Result<
     let options =
         QueueDeclareOptions { durable: queue.durable, passive: queue.external, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await.map(drop)
+}
+
+/// Declares a queue of this connection alone, its binding, and the exchanges of its owner.
+pub(super) async fn declare_transient(channel: &Channel, queue: &TransientQueue) -> lapin::Result<()> {
+    for exchange in [queue.exchange, queue.publishes_to] {
+        let options = ExchangeDeclareOptions::default();
+        let kind = exchange_kind(exchange.kind);
+        channel.exchange_declare(exchange.name.into(), kind, options, FieldTable::default()).await?;
+    }
+    let (name, key) = (queue.name.as_str(), queue.routing_key.as_str());
+    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), options, table(&transient_queue(queue))).await?;
+    let options = QueueBindOptions::default();
+    channel.queue_bind(name.into(), queue.exchange.name.into(), key.into(), options, FieldTable::default()).await
 }
 
 fn exchange_kind(kind: celeriac_topology::ExchangeKind) -> ExchangeKind {

@@ -77,6 +77,13 @@ impl Exchanges {
         }
     }
 
+    /// Removes the bindings of a queue.
+    pub(super) fn unbind(&mut self, queue: &str) {
+        for exchange in self.by_name.values_mut() {
+            exchange.bindings.retain(|(_, place)| !matches!(place, BindingTarget::Queue(name) if name == queue));
+        }
+    }
+
     /// Returns the queues that an exchange routes a message to.
     pub(super) fn routed(&self, exchange: &str, routing_key: &str, headers: &HeaderMap) -> Result<Vec<&str>> {
         if !self.contains(exchange) {

@@ -25,7 +25,7 @@ pub(super) struct Queue {
     /// The queue for its dead letters. A dead-letter queue has none.
     pub(super) dead_letters: Option<usize>,
     pub(super) single_active_consumer: bool,
-    /// True for a reply queue, which is deleted with its one consumer.
+    /// True for a queue of one consumer, which is deleted with it.
     pub(super) for_replies: bool,
     ready: BTreeMap<Position, Stored>,
     takers: HashMap<u64, Taker>,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use celeriac_protocol::Message;
-use celeriac_topology::{Ladder, QueueKind, QueueOptions, Topology};
+use celeriac_topology::{Binding, ExchangeOptions, Ladder, QueueKind, QueueOptions, Topology};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::exchanges::Exchanges;
 use super::queue::{Queue, Room};
 use super::stored::Stored;
 use super::timeline::{Due, Timeline};
-use crate::broker::{Depth, Outgoing};
+use crate::broker::{Depth, Outgoing, TransientExchange, TransientQueue};
 use crate::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::settle::{Settled, SettlementKind};
@@ -73,6 +73,32 @@ impl VirtualHost {
         }
         let options = QueueOptions { kind: QueueKind::Classic, ..QueueOptions::default() };
         let index = self.queue(name, &options, None);
+        self.queues[index].for_replies = true;
+        Ok(())
+    }
+
+    /// Declares a queue that is deleted with its consumer, with its exchanges and its binding.
+    pub(super) fn declare_transient(&mut self, queue: &TransientQueue) -> Result<()> {
+        if self.names.contains_key(queue.name.as_str()) {
+            return Err(Error::QueueLocked { queue: queue.name.clone() });
+        }
+        let bindings = vec![Binding::new(queue.exchange.name, queue.routing_key.as_str())];
+        let options = QueueOptions {
+            kind: QueueKind::Classic,
+            bindings,
+            message_ttl: Some(queue.message_ttl),
+            ..QueueOptions::default()
+        };
+        let exchange = |TransientExchange { name, kind }| {
+            (name.to_owned(), ExchangeOptions { kind, ..ExchangeOptions::default() })
+        };
+        let topology = Topology {
+            exchanges: [queue.exchange, queue.publishes_to].into_iter().map(exchange).collect(),
+            queues: [(queue.name.clone(), options.clone())].into(),
+        };
+        self.exchanges.compare(&topology)?;
+        self.exchanges.declare(&topology);
+        let index = self.queue(&queue.name, &options, None);
         self.queues[index].for_replies = true;
         Ok(())
     }
@@ -327,6 +353,7 @@ impl VirtualHost {
         let unsettled = self.queues[index].unsubscribe(consumer);
         if self.queues[index].for_replies {
             self.names.remove(&self.queues[index].name);
+            self.exchanges.unbind(&self.queues[index].name);
             self.queues[index].clear();
             return;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use celeriac_broker::{
     Broker, BrokerHealth, BrokerOptions, Browser, Consumer, Depth, Error as BrokerError, Outgoing,
-    Result as BrokerResult, Subscription,
+    Result as BrokerResult, Subscription, TransientQueue,
 };
 use celeriac_client::call::CallOptions;
 use celeriac_client::client::SendLimits;
@@ -107,6 +107,10 @@ impl Broker for WitnessBroker {
 
     fn replies<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, BrokerResult<Consumer>> {
         self.inner.replies(queue)
+    }
+
+    fn consume_transient(&self, queue: TransientQueue) -> BoxFuture<'_, BrokerResult<Consumer>> {
+        self.inner.consume_transient(queue)
     }
 
     fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, BrokerResult<Option<Depth>>> {

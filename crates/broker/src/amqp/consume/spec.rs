@@ -1,5 +1,7 @@
 //! A subscription: a channel with its own prefetch, and the stream of its deliveries.
 
+use std::sync::Arc;
+
 use celeriac_config::duration;
 use futures::FutureExt;
 use lapin::options::{
@@ -12,18 +14,21 @@ use tokio::time::timeout;
 
 use crate::amqp::connection::{ANSWER, ChannelProvider, ConnectFailure};
 use crate::amqp::convert::short;
-use crate::amqp::declare::{Inequivalent, reply_queue, table};
+use crate::amqp::declare::{Inequivalent, declare_transient, reply_queue, table};
 use crate::amqp::error::client_error;
-use crate::broker::Subscription;
+use crate::broker::{Subscription, TransientQueue};
 use crate::error::{Error, Result};
 
 /// The owner of a queue, which declares it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum QueueOwner {
     /// Another part of the program, or another program. The queue exists already.
     Others,
     /// The consumer. It declares the queue at each subscription, and deletes it when it stops.
     Consumer,
+    /// The connection. The consumer declares the queue at each subscription, and the broker deletes
+    /// it with the consumer.
+    Connection(Arc<TransientQueue>),
 }
 
 /// The settings of a consumer, in AMQP's terms.
@@ -67,9 +72,13 @@ impl ConsumerSpec {
     }
 
     async fn subscribe(&self, channel: Channel) -> Result<ActiveConsumer, lapin::Error> {
-        if self.owner == QueueOwner::Consumer {
-            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(self.queue.clone(), options, table(&reply_queue())).await?;
+        match &self.owner {
+            QueueOwner::Others => {}
+            QueueOwner::Consumer => {
+                let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+                channel.queue_declare(self.queue.clone(), options, table(&reply_queue())).await?;
+            }
+            QueueOwner::Connection(queue) => declare_transient(&channel, queue).await?,
         }
         let stream = self.consume(&channel).await?;
         Ok(ActiveConsumer { channel, stream })
@@ -126,8 +135,11 @@ impl ConsumerSpec {
                     let reason = reason.to_string();
                     return ConnectFailure::Permanent(Error::Denied { url: channels.shown(), reason });
                 }
-                // Another queue has the name already.
-                AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if self.owner == QueueOwner::Consumer => {
+                AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => {
+                    return ConnectFailure::Permanent(Error::QueueLocked { queue: self.queue.to_string() });
+                }
+                // Another object has the name already.
+                AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if self.owner != QueueOwner::Others => {
                     let differs = Inequivalent::read(reason.as_str()).map(|differs| differs.into_error(None));
                     let other = || client_error(&format!("declaring queue `{}`", self.queue), error.clone());
                     return ConnectFailure::Permanent(differs.unwrap_or_else(other));

@@ -1,12 +1,14 @@
 //! Arguments of exchanges, queues and bindings in AMQP's terms. Pure.
 
+use std::time::Duration;
+
 use celeriac_topology::{
     Argument, Arguments, BindingObject, BindingTarget, ExchangeObject, QueueObject, TopologyObject,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 
 use crate::amqp::convert::short;
-use crate::broker::REPLIES_EXPIRE;
+use crate::broker::{REPLIES_EXPIRE, TransientQueue};
 use crate::error::Result;
 
 /// Converts arguments to an AMQP table.
@@ -61,8 +63,19 @@ fn check_names(arguments: &Arguments) -> Result<()> {
 
 /// Returns the arguments of a reply queue.
 pub(crate) fn reply_queue() -> Arguments {
-    let expires = i64::try_from(REPLIES_EXPIRE.as_millis()).unwrap_or(i64::MAX);
-    Arguments::from([("x-expires".to_owned(), Argument::Number(expires))])
+    Arguments::from([("x-expires".to_owned(), millis(REPLIES_EXPIRE))])
+}
+
+/// Returns the arguments of a transient queue.
+pub(crate) fn transient_queue(queue: &TransientQueue) -> Arguments {
+    Arguments::from([
+        ("x-expires".to_owned(), millis(queue.expires)),
+        ("x-message-ttl".to_owned(), millis(queue.message_ttl)),
+    ])
+}
+
+fn millis(time: Duration) -> Argument {
+    Argument::Number(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
