@@ -76,7 +76,8 @@ async fn a_worker_whose_name_is_in_use_says_so(bed: Bed) {
     first.says("worker ready").await;
     let mut second = Program::start(&line, &variables);
     second.says("worker name in use name=twin queue=twin.dq2").await;
-    for (worker, warnings) in [(&mut first, 0), (&mut second, 1)] {
+    second.says("worker name in use name=twin queue=twin.celery.pidbox").await;
+    for (worker, warnings) in [(&mut first, 0), (&mut second, 2)] {
         worker.signal("TERM");
         assert_eq!(worker.exit_code(Duration::from_secs(20)).await, 0);
         let said = worker.rest().await;

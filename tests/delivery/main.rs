@@ -13,6 +13,7 @@ mod celerys_chords;
 mod chords;
 mod command_line;
 mod conformance;
+mod control;
 mod cookbook;
 mod copies;
 mod dead;

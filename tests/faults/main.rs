@@ -20,6 +20,7 @@ mod cluster;
 mod commit_killed;
 mod connection_cut;
 mod consumer_timeout;
+mod control;
 mod database_stopped;
 mod dead_replayed;
 mod delays;

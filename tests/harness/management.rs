@@ -100,11 +100,14 @@ impl Management {
         self.ask(self.http.delete(self.at(path))).await;
     }
 
-    /// Returns the prefetch of each consumer of a virtual host.
+    /// Returns the prefetch of each consumer of a virtual host, without those of remote control.
     pub async fn prefetches(&self, vhost: &str) -> Vec<u64> {
         let found = self.ask(self.http.get(self.at(&format!("consumers/{vhost}")))).await;
         let consumers = found.as_array().cloned().unwrap_or_default();
-        consumers.iter().filter_map(|consumer| consumer["prefetch_count"].as_u64()).collect()
+        let is_of_tasks = |consumer: &&Value| {
+            !consumer["queue"]["name"].as_str().is_some_and(|queue| queue.ends_with(".celery.pidbox"))
+        };
+        consumers.iter().filter(is_of_tasks).filter_map(|consumer| consumer["prefetch_count"].as_u64()).collect()
     }
 
     fn at(&self, path: &str) -> String {

@@ -63,7 +63,18 @@ impl PythonApp {
         arguments.extend(["--without-gossip", "--without-mingle", "--without-heartbeat"]);
         let mut program = Program::start_other(&self.interpreter(), &arguments, &self.variables);
         program.says(&format!("{name} ready.")).await;
-        PythonWorker { program }
+        PythonWorker { program, name }
+    }
+
+    /// Runs Celery's command line, and returns its exit code and its output.
+    ///
+    /// # Panics
+    /// Panics if it does not end.
+    pub async fn celery(&self, arguments: &[&str]) -> (i32, String) {
+        let arguments: Vec<_> = ["-m", "celery", "-A", "app"].into_iter().chain(arguments.iter().copied()).collect();
+        let mut program = Program::start_other(&self.interpreter(), &arguments, &self.variables);
+        let code = program.exit_code(PATIENCE).await;
+        (code, program.rest().await)
     }
 
     /// Starts a client.
@@ -112,9 +123,15 @@ impl PythonApp {
 #[derive(Debug)]
 pub struct PythonWorker {
     program: Program,
+    name: String,
 }
 
 impl PythonWorker {
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the process, for its output and for signals.
     pub fn program(&mut self) -> &mut Program {
         &mut self.program

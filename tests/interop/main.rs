@@ -5,6 +5,8 @@
 mod answers;
 mod arbitrary;
 mod celerys_chords;
+mod control;
+mod control_matrix;
 mod final_states;
 mod golden;
 mod harness;

@@ -13,7 +13,7 @@ use celeriac_telemetry::Event;
 use celeriac_telemetry::events::config::OverrideUnmatched;
 use celeriac_topology::{RouteDecision, RouteFunction, RouteFunctions, RouteRequest, Router};
 use celeriac_worker::context::SharedState;
-use celeriac_worker::{HookList, Hooks, Registry, TaskDefinition, Worker, WorkerParts};
+use celeriac_worker::{HookList, Hooks, Registry, ShownSettings, TaskDefinition, Worker, WorkerParts};
 
 use crate::error::Result;
 use crate::settings::{DeclaredRoutes, ExchangeOptions, Origins, QueueOptions, Settings, TaskRoute};
@@ -211,6 +211,7 @@ impl Celeriac {
             },
             broker_url: settings.broker.url.masked(),
             results_url: settings.results.url.masked(),
+            settings: shown_settings(settings),
         })
     }
 
@@ -234,6 +235,12 @@ impl Celeriac {
         let size = usize::try_from(self.settings().broker.max_message_size.bytes()).unwrap_or(usize::MAX);
         DecodeLimits { size, ..DecodeLimits::default() }
     }
+}
+
+/// Returns the settings as remote control shows them. Secrets mask themselves.
+fn shown_settings(settings: &Settings) -> ShownSettings {
+    let json = |settings: &Settings| serde_json::to_value(settings).unwrap_or_default();
+    ShownSettings { in_force: json(settings), defaults: json(&Settings::default()) }
 }
 
 impl Builder {

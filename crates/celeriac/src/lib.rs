@@ -48,8 +48,8 @@ pub use celeriac_macros::{task, tasks};
 pub use celeriac_client::Error as ClientError;
 pub use celeriac_client::{
     Call, CallOptions, Canvas, Chain, Chord, ChordHandle, Client, DynamicCall, Expiry, Follow, Group, GroupCounts,
-    GroupHandle, Immutable, MapOf, Member, MemberEnd, Partial, Relations, Revoke, SettledGroup, StarmapOf, Step,
-    TaskHandle, TaskVerbs, When,
+    GroupHandle, Immutable, MapOf, Member, MemberEnd, Partial, Relations, RemoteControl, Revoke, SettledGroup,
+    StarmapOf, Step, TaskHandle, TaskVerbs, When,
 };
 pub use celeriac_topology::{CallRoute, RouteDecision, RouteRequest, RouteTarget, SendOptions};
 
@@ -63,7 +63,7 @@ pub use celeriac_worker::{
     TaskFunction, TaskResult, TaskReturn, Tasks, TransactionalTask,
 };
 
-pub use celeriac_protocol::{Failure, TaskState};
+pub use celeriac_protocol::{ControlReply, Failure, TaskState};
 pub use celeriac_results::{AttemptRecord, TaskRecord};
 
 pub use celeriac_broker::{AmqpPool, BrokerHealth};

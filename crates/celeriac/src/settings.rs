@@ -22,7 +22,7 @@ pub use celeriac_topology::{
     Binding, ExchangeKind, ExchangeOptions, HeaderMatch, Overflow, Prefetch, QueueKind, QueueOptions, TaskOverride,
     TaskRoute,
 };
-pub use celeriac_worker::WorkerOptions;
+pub use celeriac_worker::{ControlAccess, WorkerOptions};
 
 /// The reference of all keys, with their defaults: the text of `config/celeriac.yaml`.
 pub const REFERENCE: &str = include_str!("../config/celeriac.yaml");

@@ -6,6 +6,7 @@ mod dead;
 mod help;
 mod parse;
 mod query;
+mod remote;
 mod retries;
 mod tips;
 mod topology;
@@ -23,6 +24,7 @@ pub(crate) use command_name::CommandName;
 pub use db::{DbVerb, PruneArgs};
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
 pub use query::{FailuresArgs, QueryArgs, RetryArgs, TopArgs};
+pub use remote::{RemoteArgs, WorkersArgs};
 pub use retries::{OverdueArgs, RetriesVerb, SendRetriesArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
 pub use workflow::{WorkflowShowArgs, WorkflowVerb};
@@ -107,6 +109,15 @@ pub enum Verb {
     /// Revoke tasks by id
     #[command(after_help = help::REVOKE.text())]
     Revoke(RevokeArgs),
+    /// Show the workers that answer, of Celery too
+    #[command(after_help = help::STATUS.text())]
+    Status(WorkersArgs),
+    /// Ask workers for their state, as `celery inspect`
+    #[command(after_help = help::INSPECT.text())]
+    Inspect(RemoteArgs),
+    /// Change workers while they run, as `celery control`
+    #[command(after_help = help::CONTROL.text())]
+    Control(RemoteArgs),
     /// Explain routing
     #[command(subcommand)]
     Routes(RoutesVerb),

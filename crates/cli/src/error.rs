@@ -83,6 +83,12 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// No worker has replied to a remote command.
+    #[error("no worker replied within {waited}")]
+    NoReplies {
+        /// Time spent waiting.
+        waited: String,
+    },
     /// Another worker answers.
     #[error("at {address} answers `{found}`, not `{wanted}`")]
     OtherWorker {
@@ -110,7 +116,7 @@ impl Error {
             | Self::NeedsPostgres { .. }
             | Self::Telemetry(_)
             | Self::NotListening => Exit::Config,
-            Self::NoAnswer { .. } | Self::OtherWorker { .. } => Exit::NotReady,
+            Self::NoAnswer { .. } | Self::NoReplies { .. } | Self::OtherWorker { .. } => Exit::NotReady,
             Self::Broker(error) => broker_code(error),
             Self::Admin(error) => admin_code(error),
             Self::Results(error) | Self::NotAudited { source: error, .. } => results_code(error),
@@ -144,6 +150,9 @@ impl Error {
                 Some("set telemetry.listen for the worker and for this command, such as to 127.0.0.1:9464")
             }
             Self::NoAnswer { .. } => Some("start the worker, and give it the same telemetry.listen as this command"),
+            Self::NoReplies { .. } => Some(
+                "check the names of the workers, their broker.url and their worker.control, or wait longer with --timeout",
+            ),
             Self::OtherWorker { .. } => Some("give --name, or give each worker a telemetry.listen of its own"),
             Self::NoTerminal => Some("give --yes to go ahead without a question"),
             Self::Config(_) | Self::Telemetry(_) | Self::Data { .. } | Self::Declined => None,

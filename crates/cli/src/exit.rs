@@ -40,6 +40,7 @@ exits! {
     Different = 3, "broker or tables differ from what the files declare";
     NotConfirmed = 4, "not confirmed: declined, or no terminal to ask on and no --yes";
     NotReady = 5, "worker not ready, not live, or not running";
+    Refused = 6, "a worker refused the command";
     Data = 65, "invalid input, such as arguments that are not JSON or an unknown id";
     Unavailable = 69, "broker or database unavailable";
     Internal = 70, "internal error";

@@ -50,6 +50,9 @@ where
     let CommandLine { global, verb } = line;
     let program = load(global.config, overrides).map_err(Error::Config)?;
     let done: Result<(), Error> = match verb {
+        Verb::Status(args) => return Box::pin(verbs::remote::status(&program, &args, global.json)).await,
+        Verb::Inspect(args) => return Box::pin(verbs::remote::inspect(&program, &args, global.json)).await,
+        Verb::Control(args) => return Box::pin(verbs::remote::control(&program, &args, name, global.json)).await,
         Verb::Topology(verb) => return Box::pin(verbs::topology::run(&program, verb, name, global.json)).await,
         Verb::Setup(args) => return Box::pin(verbs::setup::run(&program, &args, name, global.json)).await,
         Verb::Worker(WorkerArgs { check: Some(check), .. }) => return verbs::check::run(&program, check, global.json),

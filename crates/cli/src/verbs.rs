@@ -14,6 +14,7 @@ pub(crate) mod migrate;
 pub(crate) mod query;
 pub(crate) mod queues;
 pub(crate) mod relay;
+pub(crate) mod remote;
 pub(crate) mod result;
 pub(crate) mod retries;
 pub(crate) mod retry;

@@ -11,6 +11,7 @@ use celeriac_telemetry::{Gauge, GaugeReading, ServiceFailure};
 use celeriac_topology::{Router, TaskOverrides, Topology};
 use tokio::sync::OnceCell;
 
+use crate::control::RemoteControl;
 use crate::options::ClientOptions;
 use crate::replies::Replies;
 
@@ -80,6 +81,7 @@ pub(crate) struct ClientInner {
     pub(crate) sent_tasks: OnceLock<SentTasks>,
     pub(crate) clock: StoreClock,
     pub(crate) replies: Option<Replies>,
+    pub(crate) control: RemoteControl,
     pub(crate) options: ClientOptions,
     pub(crate) overrides: Arc<TaskOverrides>,
     pub(crate) limits: SendLimits,
@@ -118,6 +120,7 @@ impl Client {
         let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
         let clock = results.as_ref().map(|results| results.clock().clone()).unwrap_or_default();
         let inner = ClientInner {
+            control: RemoteControl::new(Arc::clone(&broker)),
             broker,
             router,
             results,
@@ -211,6 +214,11 @@ impl Client {
         self.inner.results.is_some() || self.inner.replies.is_some()
     }
 
+    /// Returns the remote control of all workers on this broker, of Celery too.
+    pub fn control(&self) -> RemoteControl {
+        self.inner.control.clone()
+    }
+
     /// Returns the health of the broker as this client's connections see it, for a health check.
     ///
     /// A client that has not submitted anything yet is disconnected: it connects with the first
@@ -242,6 +250,7 @@ impl Client {
         if let Some(replies) = &self.inner.replies {
             replies.close().await;
         }
+        self.inner.control.close().await;
         self.inner.broker.close().await;
         if let Some(sent) = self.inner.sent_tasks.get() {
             sent.close().await;

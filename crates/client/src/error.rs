@@ -153,6 +153,13 @@ pub enum Error {
     Closed,
     /// There is no store for revocations.
     NoRevocations,
+    /// A remote command was not sent, or that cannot be known.
+    Control {
+        /// The command.
+        command: String,
+        /// The reason.
+        source: celeriac_broker::Error,
+    },
     /// The store did not confirm the revocation. The tasks may be revoked or not: revoke them
     /// again.
     Revoke(celeriac_results::Error),
@@ -176,7 +183,7 @@ pub enum Awaited {
 /// The kinds of a client's [`Error`], by what can be done about them.
 #[derive(Debug, Clone, Copy)]
 pub enum ClientErrorKind<'a> {
-    /// The task was not sent, or that cannot be known.
+    /// The task or the command was not sent, or that cannot be known.
     NotSent(&'a celeriac_broker::Error),
     /// The result store did not take the outbox row or the idempotency key.
     NotWritten(&'a celeriac_results::Error),
@@ -203,6 +210,11 @@ pub enum ClientErrorKind<'a> {
 }
 
 impl Error {
+    /// Returns the error of a remote command.
+    pub(crate) fn control(command: &str, source: celeriac_broker::Error) -> Self {
+        Self::Control { command: command.to_owned(), source }
+    }
+
     /// Returns the error of a task that ended in this state, which is not a success.
     #[doc(hidden)]
     pub fn of_end(id: String, state: TaskState, failure: Option<Failure>) -> Self {
@@ -220,7 +232,7 @@ impl Error {
     /// Returns the kind of the error, with its cause if there is one.
     pub fn kind(&self) -> ClientErrorKind<'_> {
         match self {
-            Self::Send { source, .. } => ClientErrorKind::NotSent(source),
+            Self::Send { source, .. } | Self::Control { source, .. } => ClientErrorKind::NotSent(source),
             Self::KeyClaimed { source, .. } => ClientErrorKind::NotSent(source),
             Self::Outbox { source, .. } | Self::Key { source, .. } => ClientErrorKind::NotWritten(source),
             Self::Revoke(source) => ClientErrorKind::NotRevoked(source),
@@ -244,7 +256,7 @@ impl Error {
     /// id or an [idempotency key](crate::Call::idempotency_key) can be repeated either way.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Send { source, .. } => source.is_retryable(),
+            Self::Send { source, .. } | Self::Control { source, .. } => source.is_retryable(),
             Self::KeyClaimed { source, .. } => source.is_retryable(),
             Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
                 source.is_retryable()
@@ -290,7 +302,7 @@ impl Error {
     /// ```
     pub fn may_have_been_sent(&self) -> bool {
         match self {
-            Self::Send { source, .. } => source.may_have_been_sent(),
+            Self::Send { source, .. } | Self::Control { source, .. } => source.may_have_been_sent(),
             Self::KeyClaimed { source, .. } => source.may_have_been_sent(),
             Self::Outbox { .. }
             | Self::NoOutbox { .. }
@@ -318,7 +330,7 @@ impl Error {
     /// Returns advice for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Send { source, .. } => source.help(),
+            Self::Send { source, .. } | Self::Control { source, .. } => source.help(),
             Self::KeyClaimed { .. } => Some("submit it again with the same key: it runs once"),
             Self::Outbox { source: celeriac_results::Error::Schema { .. }, .. } => {
                 Some("the transaction has to be one in the database of results.url, which has the tables")
@@ -362,7 +374,7 @@ impl Error {
     /// Returns the cause that `Display` includes.
     fn cause(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Send { source, .. } => Some(source),
+            Self::Send { source, .. } | Self::Control { source, .. } => Some(source),
             Self::KeyClaimed { source, .. } => Some(&**source),
             Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
                 Some(source)
@@ -390,6 +402,7 @@ impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send { task, .. } => write!(formatter, "cannot send task `{task}`"),
+            Self::Control { command, .. } => write!(formatter, "cannot send remote command `{command}`"),
             Self::Outbox { task, .. } => write!(formatter, "cannot write task `{task}` to the outbox"),
             Self::NoOutbox { task } => {
                 write!(formatter, "cannot send task `{task}` in a transaction: results.url is not a Postgres database")

@@ -10,6 +10,7 @@
 //!   signatures;
 //! - [`handle`]: awaits the outcome of a task; [`group_handle`]: those of a group;
 //! - [`revoke`]: revokes tasks;
+//! - [`control`]: remote control of workers;
 //! - `replies`: outcomes that arrive as messages.
 
 pub mod call;
@@ -31,6 +32,8 @@ pub mod handle;
 
 pub mod revoke;
 
+pub mod control;
+
 mod replies;
 
 mod error;
@@ -42,6 +45,7 @@ pub use canvas::{Canvas, Immutable, Member, Step};
 pub use chain::Chain;
 pub use chord::{Chord, SettledGroup};
 pub use client::{Client, Lineage};
+pub use control::RemoteControl;
 pub use error::{Awaited, ClientErrorKind, Error, Result};
 pub use group::Group;
 pub use group_handle::{ChordHandle, GroupCounts, GroupHandle};

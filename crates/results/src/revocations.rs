@@ -153,6 +153,13 @@ impl RevocationCache {
         self.lock().revocation(id, &self.clock)
     }
 
+    /// Returns the ids of revoked tasks, at most this many.
+    pub fn revoked_ids(&self, most: usize) -> Vec<String> {
+        let (cached, now) = (self.lock(), self.clock.now());
+        let revoked = cached.revoked.iter().filter(|(_, held)| held.until > now);
+        revoked.take(most).map(|(id, _)| id.to_string()).collect()
+    }
+
     fn try_start_task(self: &Arc<Self>, id: &str) -> Option<Result<RunningTask, Revoked>> {
         let mut cached = self.lock();
         if let Some(revoked) = cached.revocation(id, &self.clock) {

@@ -9,6 +9,8 @@
 //!   may have crashed a worker; `running_tasks`: the attempts in progress, which it reports if they
 //!   do not yield;
 //! - `own_queues`: the queues of one worker alone;
+//! - `live_queues`: the queues that are consumed at present; `start_counts`: the number of starts
+//!   of each task; `revoked_stamps`: stamps whose tasks are revoked;
 //! - `rate_limits`: the limits for starts of tasks; [`Controls`]: settings that can change while a
 //!   worker runs;
 //! - `task`: what authors of tasks use: definition, registry, context, errors, [`hooks`], limits;
@@ -18,6 +20,7 @@
 //! - `reply_message`: the message of a reply; `children`: the tasks and groups that it names;
 //!   `follow_up_size`, `memory`: budgets for what a message makes the worker build; `allowed`: the
 //!   queues that it may make the worker publish to;
+//! - `control`: Celery's remote control; `remote_commands`: the table of its commands;
 //! - [`relay`]: sends tasks of committed transactions to the broker;
 //! - [`worker`]: starts, runs and stops all of these; `name`: its name; `shutdown`: the requests to
 //!   stop.
@@ -26,11 +29,14 @@ mod attempt;
 mod children;
 
 mod intake;
+mod live_queues;
 mod overdue_chords;
 mod own_queues;
 mod panics;
+mod revoked_stamps;
 mod running_tasks;
 mod slots;
+mod start_counts;
 mod suspect_turns;
 mod threads;
 
@@ -46,6 +52,9 @@ mod reply_message;
 
 mod task;
 
+mod control;
+mod remote_commands;
+
 pub mod relay;
 
 pub mod worker;
@@ -57,11 +66,13 @@ mod options;
 mod shutdown;
 
 pub use celeriac_topology::Prefetch;
+pub use control::node::ShownSettings;
 pub use controls::Controls;
 pub use error::{Error, Result};
 pub use name::worker_name;
 pub use options::WorkerOptions;
 pub use relay::Relay;
+pub use remote_commands::ControlAccess;
 pub use running_tasks::RunningTasks;
 pub use shutdown::{Shutdown, on_signals};
 pub use task::context::TaskContext;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::follow_up_size::FollowUpLimits;
 use crate::name;
+use crate::remote_commands::ControlAccess;
 
 /// Celery's task that sends a chord.
 pub(crate) const CHORD: &str = "celery.chord";
@@ -69,6 +70,8 @@ pub struct WorkerOptions {
     pub builtin_tasks: Vec<String>,
     /// Consumes a queue of its own too, for tasks that are sent to the worker's name.
     pub direct_queue: bool,
+    /// The remote commands that it obeys.
+    pub control: ControlAccess,
     /// Relays the outbox while no other worker does. Requires a Postgres result store.
     pub run_relay: bool,
     /// Relays messages to exchanges and queues that the configuration does not declare, too.
@@ -118,6 +121,7 @@ impl Default for WorkerOptions {
                 .map(|&name| name.into())
                 .collect(),
             direct_queue: false,
+            control: ControlAccess::All,
             run_relay: true,
             relay_undeclared: true,
             send_replies: true,
@@ -169,6 +173,9 @@ impl WorkerOptions {
                     problems.push((format!("{key}[{index}]"), reason));
                 }
             }
+        }
+        for (index, problem) in self.control.problems() {
+            problems.push((format!("control[{index}]"), problem));
         }
         for (index, name) in self.builtin_tasks.iter().enumerate() {
             if !BUILTIN_TASKS.contains(&name.as_str()) {

@@ -82,6 +82,16 @@ impl RunningTasks {
         left.len()
     }
 
+    /// Returns the attempts in progress, the oldest first.
+    pub(crate) fn list(&self) -> Vec<Arc<Received>> {
+        let attempts = self.0.lock();
+        let mut list: Vec<_> =
+            attempts.iter().map(|(number, attempt)| (*number, Arc::clone(&attempt.received))).collect();
+        drop(attempts);
+        list.sort_unstable_by_key(|(number, _)| *number);
+        list.into_iter().map(|(_, received)| received).collect()
+    }
+
     /// Runs the steps of an attempt, and keeps the times of their polls.
     pub(crate) fn observe<'a, F: Future>(&self, received: Arc<Received>, steps: Pin<&'a mut F>) -> Observed<'a, F> {
         Observed { entry: self.enter(received), steps }

@@ -14,13 +14,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::allowed::AllowedQueues;
+use crate::live_queues::LiveQueues;
 use crate::memory::DecodeMemory;
 use crate::rate_limits::RateLimits;
+use crate::revoked_stamps::RevokedStamps;
 use crate::running_tasks::RunningTasks;
 use crate::slots::Slots;
+use crate::start_counts::StartCounts;
 use crate::suspect_turns::SuspectTurns;
 use crate::task::context::TaskEnvironment;
 use crate::task::hooks::HookList;
+use crate::task::limit_overrides::LimitOverrides;
 use crate::task::registry::Registry;
 use crate::threads::Threads;
 
@@ -48,6 +52,14 @@ pub(crate) struct WorkerRuntime {
     pub(crate) replies: bool,
     pub(crate) slots: Arc<Slots>,
     pub(crate) rates: Arc<RateLimits>,
+    /// Time limits that were changed while the worker runs.
+    pub(crate) limits_at_run_time: LimitOverrides,
+    /// Stamps whose tasks are revoked.
+    pub(crate) revoked_stamps: RevokedStamps,
+    /// Number of started attempts of each task.
+    pub(crate) starts: StartCounts,
+    /// The queues that it consumes.
+    pub(crate) live: LiveQueues,
     /// Number of deliveries after which a task that seems to crash its worker is quarantined, if
     /// the task sets none.
     pub(crate) crash_limit: u32,

@@ -10,32 +10,67 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
+    size: Arc<Mutex<SlotCount>>,
+}
+
+/// The number of slots.
+#[derive(Debug)]
+struct SlotCount {
     all: usize,
+    /// Number of slots in use that end with their task, because there are fewer slots since.
+    surplus: usize,
 }
 
 impl Slots {
     pub(crate) fn new(all: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(all)), all }
+        Self { free: Arc::new(Semaphore::new(all)), size: Arc::new(Mutex::new(SlotCount { all, surplus: 0 })) }
     }
 
     /// Returns the number of slots, free or not.
     pub(crate) fn all(&self) -> usize {
-        self.all
+        lock(&self.size).all
+    }
+
+    /// Adds slots, at most so many that there are `most`. Returns the number of all.
+    pub(crate) fn grow(&self, slots: usize, most: usize) -> usize {
+        let mut size = lock(&self.size);
+        let added = slots.min(most.saturating_sub(size.all));
+        let revived = added.min(size.surplus);
+        size.surplus -= revived;
+        self.free.add_permits(added - revived);
+        size.all += added;
+        size.all
+    }
+
+    /// Removes slots, but the last one. A slot in use ends with its task. Returns the number of
+    /// all.
+    pub(crate) fn shrink(&self, slots: usize) -> usize {
+        let mut size = lock(&self.size);
+        let removed = slots.min(size.all.saturating_sub(1));
+        size.surplus += removed - self.free.forget_permits(removed);
+        size.all -= removed;
+        size.all
     }
 
     /// Waits for a slot for a task of the meter's queue. Returns `None` if the slots are closed.
     pub(crate) async fn take(&self, meter: &Arc<SlotMeter>) -> Option<TaskSlot> {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
         meter.change(|usage| usage.running += 1);
-        Some(TaskSlot { _permit: permit, meter: Arc::clone(meter) })
+        Some(TaskSlot { permit: Some(permit), size: Arc::clone(&self.size), meter: Arc::clone(meter) })
     }
 }
 
 /// A slot in use. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct TaskSlot {
-    _permit: OwnedSemaphorePermit,
+    /// Taken at the end.
+    permit: Option<OwnedSemaphorePermit>,
+    size: Arc<Mutex<SlotCount>>,
     meter: Arc<SlotMeter>,
+}
+
+fn lock(size: &Mutex<SlotCount>) -> MutexGuard<'_, SlotCount> {
+    size.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl TaskSlot {
@@ -47,6 +82,13 @@ impl TaskSlot {
 
 impl Drop for TaskSlot {
     fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            let mut size = lock(&self.size);
+            if size.surplus > 0 {
+                size.surplus -= 1;
+                permit.forget();
+            }
+        }
         self.meter.change(|usage| {
             usage.running -= 1;
             usage.ended += 1;
@@ -172,6 +214,23 @@ impl SlotMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn slots_are_added_and_removed_while_some_are_in_use() {
+        let (slots, meter) = (Slots::new(2), Arc::new(SlotMeter::new()));
+        let first = slots.take(&meter).await.unwrap();
+        let second = slots.take(&meter).await.unwrap();
+        assert_eq!(slots.shrink(1), 1);
+        drop(first);
+        assert_eq!(slots.free.available_permits(), 0, "the slot has ended with its task");
+        assert_eq!(slots.shrink(5), 1, "the last one stays");
+        assert_eq!(slots.grow(2, 100), 3);
+        assert_eq!(slots.free.available_permits(), 2);
+        assert_eq!(slots.shrink(2), 1);
+        assert_eq!(slots.grow(1, 100), 2);
+        drop(second);
+        assert_eq!((slots.free.available_permits(), slots.grow(7, 3)), (2, 3));
+    }
 
     #[tokio::test]
     async fn a_task_that_still_runs_is_measured() {

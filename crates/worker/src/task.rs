@@ -6,7 +6,8 @@
 //!   states that a running task gives itself;
 //! - `error`, `retry_options`, `result`: the return values of a task; `hooks`: functions around its
 //!   attempts;
-//! - `time_limits`: the time limits of an attempt, and the notice to end;
+//! - `time_limits`: the time limits of an attempt, and the notice to end; `limit_overrides`: those
+//!   that were changed at run time;
 //! - `derived_id`: ids of the tasks that follow from a task.
 
 pub(crate) mod builtin;
@@ -15,6 +16,7 @@ pub(crate) mod definition;
 pub(crate) mod derived_id;
 pub(crate) mod error;
 pub mod hooks;
+pub(crate) mod limit_overrides;
 pub(crate) mod progress;
 pub(crate) mod received;
 pub(crate) mod registry;

@@ -1,6 +1,7 @@
 //! Starts, runs and stops all parts of a worker.
 
 mod banner;
+mod consumers;
 mod health;
 mod queues;
 mod services;
@@ -22,21 +23,21 @@ use celeriac_telemetry::health::register;
 use celeriac_telemetry::{ErrorChain, Event, ServiceFailure};
 use celeriac_topology::{Prefetch, Topology};
 use futures::FutureExt;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::allowed::AllowedQueues;
 use crate::attempt::execute::inline;
 use crate::attempt::publish::BACKOFF;
 use crate::attempt::transaction::requires_transactions;
+use crate::control::answer_requests;
+use crate::control::mingle::mingle;
+use crate::control::node::{ControlNode, ControlParts, ShownSettings};
 use crate::controls::Controls;
 use crate::error::{Error, Result};
-use crate::intake::consumer::QueueConsumer;
 use crate::intake::prefetch;
-use crate::intake::tuning::PrefetchTuner;
+use crate::live_queues::{AddedConsumer, LiveQueues};
 use crate::memory::DecodeMemory;
 use crate::name::worker_name;
 use crate::options::WorkerOptions;
@@ -44,18 +45,23 @@ use crate::overdue_chords::end_overdue_chords;
 use crate::own_queues::warn_of_shared_name;
 use crate::rate_limits::RateLimits;
 use crate::relay::Relay;
+use crate::remote_commands::ControlAccess;
+use crate::revoked_stamps::RevokedStamps;
 use crate::running_tasks::RunningTasks;
 use crate::runtime::WorkerRuntime;
 use crate::shutdown::Shutdown;
 use crate::slots::Slots;
+use crate::start_counts::StartCounts;
 use crate::suspect_turns::SuspectTurns;
 use crate::task::context::{FindInline, SharedState, TaskEnvironment};
 use crate::task::hooks::HookList;
+use crate::task::limit_overrides::LimitOverrides;
 use crate::task::progress::ProgressReports;
 use crate::task::registry::Registry;
 use crate::threads::Threads;
 use crate::worker::banner::{Banner, BannerQueue};
-use crate::worker::health::{ObservedQueue, WorkerHealth};
+use crate::worker::consumers::ConsumerSet;
+use crate::worker::health::WorkerHealth;
 use crate::worker::queues::{ConsumedQueues, consumed_queues};
 use crate::worker::services::Services;
 
@@ -91,6 +97,8 @@ pub struct WorkerParts {
     pub broker_url: String,
     /// The store's address, without password.
     pub results_url: String,
+    /// The configuration, as remote control shows it.
+    pub settings: ShownSettings,
 }
 
 /// A worker that has not started yet.
@@ -102,6 +110,9 @@ pub struct Worker {
     results_url: String,
     services: Services,
     health: Arc<WorkerHealth>,
+    settings: ShownSettings,
+    /// Consumers that are added while it runs.
+    added: Mutex<mpsc::Receiver<AddedConsumer>>,
 }
 
 /// State of a worker after its end.
@@ -157,6 +168,7 @@ impl Worker {
             },
             interrupt: CancellationToken::new(),
         };
+        let (live, added) = LiveQueues::new();
         let runtime = WorkerRuntime {
             name,
             registry,
@@ -172,6 +184,10 @@ impl Worker {
             replies: parts.options.send_replies,
             slots: Arc::new(Slots::new(parts.options.concurrency)),
             rates,
+            limits_at_run_time: LimitOverrides::default(),
+            revoked_stamps: RevokedStamps::default(),
+            starts: StartCounts::default(),
+            live,
             crash_limit: parts.options.crash_limit,
             unknown_task_grace: parts.options.unknown_task_grace,
             consumer_timeout: parts.consumer_timeout,
@@ -193,6 +209,8 @@ impl Worker {
             results_url: parts.results_url,
             services,
             health,
+            settings: parts.settings,
+            added: Mutex::new(added),
         })
     }
 
@@ -243,6 +261,7 @@ impl Worker {
     /// recorder. The worker then stops by itself, as after a request.
     pub async fn run_until(self, shutdown: Shutdown) -> Result<ShutdownReport> {
         self.health.stops_with(&shutdown);
+        self.start_control(&shutdown);
         let outcome = match self.subscribe(&shutdown).await {
             Ok(Some(consumers)) => Ok(self.work(consumers, &shutdown).await),
             Ok(None) => Ok(0),
@@ -254,6 +273,23 @@ impl Worker {
             return Err(Error::ServiceEnded { service, reason });
         }
         Ok(ShutdownReport { blocking_tasks_left: self.runtime.threads.running(), tasks_abandoned })
+    }
+
+    /// Starts to answer remote commands, which it does until it has ended.
+    fn start_control(&self, shutdown: &Shutdown) {
+        if self.options.control == ControlAccess::Off {
+            return;
+        }
+        let node = Arc::new(ControlNode::new(ControlParts {
+            runtime: Arc::clone(&self.runtime),
+            options: self.options.clone(),
+            shutdown: shutdown.clone(),
+            broker_url: self.broker_url.clone(),
+            results_url: self.results_url.clone(),
+            settings: self.settings.clone(),
+        }));
+        self.services.run("remote control", answer_requests(Arc::clone(&node), self.services.stop.clone()));
+        self.services.run("mingle", mingle(node, self.services.stop.clone()));
     }
 
     /// Declares and subscribes. Returns `None` if the worker is stopped before the broker is
@@ -299,10 +335,7 @@ impl Worker {
         self.runtime.broker.declare(&self.runtime.topology).await?;
         let mut consumers = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
-            let (prefetch, most) = match self.prefetch(queue) {
-                Prefetch::Fixed(prefetch) => (prefetch, prefetch),
-                Prefetch::Auto => (prefetch::first(self.options.concurrency), prefetch::MOST),
-            };
+            let (prefetch, most) = prefetch::bounds(self.prefetch(queue), self.options.concurrency);
             let (priority, tag) = (self.options.consumer_priority, format!("{}/{queue}", self.runtime.name));
             let subscription = Subscription { queue: queue.clone(), prefetch, most, priority, tag };
             consumers.push(self.runtime.broker.consume(subscription).await?);
@@ -310,36 +343,20 @@ impl Worker {
         Ok(consumers)
     }
 
-    /// Returns the prefetch of a queue: its own, or else the worker's.
     fn prefetch(&self, queue: &str) -> Prefetch {
         let options = self.runtime.topology.queues.get(queue);
-        let prefetch = options.and_then(|options| options.prefetch).unwrap_or(self.options.prefetch);
-        match prefetch {
-            // A change of the prefetch needs a new consumer, and RabbitMQ could then choose another
-            // worker.
-            Prefetch::Auto if options.is_some_and(|options| options.single_active_consumer) => {
-                Prefetch::Fixed(prefetch::alone(self.options.concurrency))
-            }
-            prefetch => prefetch,
-        }
+        prefetch::of_queue(options, self.options.prefetch, self.options.concurrency)
     }
 
     /// Runs tasks until the stop, or until a service fails. Returns the number of abandoned tasks.
     async fn work(&self, consumers: Vec<Consumer>, shutdown: &Shutdown) -> usize {
         let _reports = self.runtime.running.report();
-        let attempts = TaskTracker::new();
-        let mut queues = JoinSet::new();
-        let mut tuning = PrefetchTuner::new(Arc::clone(&self.runtime.slots));
+        let mut set = ConsumerSet::new(&self.runtime, &self.health, &self.services.supervisor, shutdown.token());
         for consumer in consumers {
-            let auto = self.prefetch(consumer.queue()) == Prefetch::Auto;
-            let (meter, bound) = tuning.watch(consumer.queue(), consumer.prefetch(), auto);
-            let attempts = attempts.clone();
-            let most = if auto || consumer.prefetch() == 0 { usize::MAX } else { usize::from(consumer.prefetch()) };
-            let observed = self.health.consumed(&consumer, &meter);
-            let queue = QueueConsumer::new(Arc::clone(&self.runtime), consumer, meter, bound, attempts, most);
-            queues.spawn(self.consume(queue, observed, shutdown.token()));
+            let prefetch = self.prefetch(consumer.queue());
+            set.add(consumer, prefetch);
         }
-        self.services.run("prefetch", tuning.run(shutdown.token()));
+        self.services.run("prefetch", Arc::clone(&set.tuner).run(shutdown.token()));
         // A message of its own queues ends a chord that is overdue.
         if let Some(queue) = self.queues.iter().find(|queue| !self.runtime.broadcasts.contains(*queue)) {
             let (runtime, stop) = (Arc::clone(&self.runtime), self.services.stop.clone());
@@ -353,18 +370,24 @@ impl Worker {
         }
         let (name, concurrency) = (&self.runtime.name, self.options.concurrency);
         WorkerOnline { name, queues: &self.queues, concurrency, tasks: self.runtime.registry.iter().count() }.emit();
-        tokio::select! {
-            () = shutdown.requested() => {}
-            _ = self.services.failure(self.client()) => shutdown.fail(),
+        let mut added = self.added.lock().await;
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => break,
+                _ = self.services.failure(self.client()) => shutdown.fail(),
+                Some(AddedConsumer { consumer, prefetch }) = added.recv() => set.add(consumer, prefetch),
+                () = set.tend() => {}
+            }
         }
+        added.close();
 
+        let attempts = set.attempts.clone();
         WorkerStopping { running: attempts.len(), drain_timeout: self.options.drain_timeout }.emit();
         // Deliveries that have not started return at once, so that other workers need not wait for
         // the drain.
         let drain = self.options.drain_timeout;
-        let mut closing = JoinSet::new();
         tokio::select! {
-            () = close_consumers(&mut queues, &mut closing) => {}
+            () = set.ended() => {}
             () = shutdown.overdue(drain, RECORDED) => {}
         }
         attempts.close();
@@ -381,7 +404,7 @@ impl Worker {
         }
         // An attempt ends at its next poll, unless its task does not yield.
         tokio::select! {
-            () = async { tokio::join!(attempts.wait(), closing.join_all()); } => {}
+            () = async { tokio::join!(attempts.wait(), set.closed()); } => {}
             () = shutdown.overdue(drain, SETTLED) => SettlementsUnconfirmed.emit(),
         }
         let abandoned = self.runtime.running.abandon();
@@ -391,26 +414,6 @@ impl Worker {
 
     fn client(&self) -> &Client {
         &self.runtime.environment.client
-    }
-
-    /// Consumes a queue. Its end before the stop is a failure.
-    fn consume(
-        &self,
-        queue: QueueConsumer,
-        observed: Arc<ObservedQueue>,
-        stop: CancellationToken,
-    ) -> impl Future<Output = Option<Consumer>> + use<> {
-        let service = format!("consumer of queue `{}`", queue.consumer.queue());
-        let supervisor = self.services.supervisor.clone();
-        async move {
-            let consumer = supervisor.watch(&service, queue.run(stop.clone())).await;
-            observed.end();
-            let consumer = consumer?;
-            if !stop.is_cancelled() {
-                supervisor.failed(&service, "the consumer ended");
-            }
-            Some(consumer)
-        }
     }
 
     /// Returns the tasks that run, for a program that ends without them.
@@ -457,15 +460,6 @@ impl Worker {
             .map(|binding| format!("exchange={} routing_key={}", binding.exchange, binding.routing_key))
             .collect();
         bound.join(", ")
-    }
-}
-
-/// Waits until each queue's consumer has ended, and starts to close it.
-async fn close_consumers(queues: &mut JoinSet<Option<Consumer>>, closing: &mut JoinSet<()>) {
-    while let Some(ended) = queues.join_next().await {
-        if let Ok(Some(consumer)) = ended {
-            closing.spawn(consumer.close());
-        }
     }
 }
 

@@ -21,6 +21,9 @@ another, in order.
         -> {"results": {id: as above}, "missing": [id, ..], "states": {state: how many}}
     {"seq", "command": "revoke", "ids"}
         -> {"replies": [..]}        once a worker has heard of it
+    {"seq", "command": "control", "method", "arguments": {}, "destination": null, "pattern": null, "matcher": null,
+     "timeout": 20, "limit": null}
+        -> {"replies": [{node: reply}, ..]}     of `app.control.broadcast`
     {"seq", "command": "decode", "body": "<base64>", "content_type", "content_encoding", "headers": {}, "accept": [..]}
         -> {"protocol": "1" | "2" | "hybrid", "args", "kwargs", "embed", "headers", "utc", "repr"}
     {"seq", "command": "decode_all", "messages": [{"body", "content_type", ..}, ..]}
@@ -180,6 +183,20 @@ def revoke(command):
     return {"replies": app.control.revoke(command["ids"], reply=True, timeout=20, limit=1)}
 
 
+def control(command):
+    replies = app.control.broadcast(
+        command["method"],
+        arguments=command.get("arguments") or {},
+        destination=command.get("destination"),
+        pattern=command.get("pattern"),
+        matcher=command.get("matcher"),
+        timeout=command.get("timeout", 20),
+        limit=command.get("limit"),
+        reply=True,
+    )
+    return {"replies": replies}
+
+
 def decoded(command):
     headers = spelling.read(command.get("headers", {}))
     accept = command.get("accept") or app.conf.accept_content
@@ -259,6 +276,7 @@ COMMANDS = {
     "result": result,
     "results": results,
     "revoke": revoke,
+    "control": control,
     "decode": decoded,
     "decode_all": decoded_all,
     "read_results": read_results,

@@ -13,7 +13,8 @@ pub(super) struct HelpEnd {
 }
 
 use Exit::{
-    Config, Data, Denied, Different, Done, Internal, NotConfirmed, NotReady, TaskFailed, TimedOut, Unavailable, Usage,
+    Config, Data, Denied, Different, Done, Internal, NotConfirmed, NotReady, Refused, TaskFailed, TimedOut,
+    Unavailable, Usage,
 };
 
 /// Exit codes of verbs that only read the configuration.
@@ -33,6 +34,9 @@ const COMPARES: &[Exit] = &[Done, Usage, Different, Unavailable, Internal, Denie
 
 /// Exit codes of verbs that wait for a task.
 const AWAITS: &[Exit] = &[Done, TaskFailed, Usage, Data, Unavailable, Internal, TimedOut, Denied, Config];
+
+/// Exit codes of verbs that ask workers.
+const REMOTE: &[Exit] = &[Done, Usage, NotReady, Refused, Data, Unavailable, Internal, Denied, Config];
 
 const SIGNALS: &str = "\
 Signals:
@@ -127,6 +131,32 @@ pub(super) const RETRY: HelpEnd = HelpEnd {
 
 pub(super) const REVOKE: HelpEnd =
     HelpEnd { sections: "", examples: &["celeriac revoke order-17 order-18 --terminate"], exits: LOOKS };
+
+pub(super) const STATUS: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &["celeriac status", "celeriac status --pattern 'billing*' --timeout 3s --json"],
+    exits: &[Done, Usage, NotReady, Unavailable, Internal, Denied, Config],
+};
+
+pub(super) const INSPECT: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &[
+        "celeriac inspect --list",
+        "celeriac inspect active -d w1@host,w2@host",
+        "celeriac inspect query_task order-17 --json",
+    ],
+    exits: REMOTE,
+};
+
+pub(super) const CONTROL: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &[
+        "celeriac control --list",
+        "celeriac control rate_limit shop.mail 10/m",
+        "celeriac control revoke order-17 -k '{\"terminate\": true}'",
+    ],
+    exits: REMOTE,
+};
 
 pub(super) const EXPLAIN: HelpEnd = HelpEnd {
     sections: "",

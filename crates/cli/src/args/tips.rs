@@ -35,8 +35,7 @@ const OTHER_FLAGS: &[(&str, &str)] = &[
 ];
 
 /// Verbs of Celery and of similar tools, with the verb that does the same here.
-const OTHER_VERBS: &[(&str, &str)] =
-    &[("inspect", "queues"), ("run", "worker"), ("send", "call"), ("start", "worker"), ("status", "queues")];
+const OTHER_VERBS: &[(&str, &str)] = &[("run", "worker"), ("send", "call"), ("start", "worker")];
 
 /// Replaces the tip of an error.
 pub(super) fn with_tip(mut error: Error, command: &mut Command, arguments: &[OsString]) -> Error {

@@ -26,6 +26,7 @@ impl ControlReply {
     ///
     /// # Errors
     /// Returns an error if the answer cannot be written as JSON.
+    #[doc(hidden)]
     pub fn to_message(&self) -> Result<Message, EncodeError> {
         let body: Map = [(self.node.clone(), self.value.clone())].into_iter().collect();
         let mut headers = HeaderMap::with_capacity(2);
@@ -39,6 +40,7 @@ impl ControlReply {
     /// # Errors
     /// Returns an error if the body is larger than [`LIMITS`](super::LIMITS) allow, or if it is no
     /// reply.
+    #[doc(hidden)]
     pub fn read(message: &Message) -> Result<Self, ControlError> {
         let mut body = read_body(message)?;
         let Some((node, value)) = body.shift_remove_index(0) else {

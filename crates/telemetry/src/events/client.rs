@@ -80,3 +80,12 @@ event! {
     }
     log: WARN "idempotency key not updated" { task, error };
 }
+
+event! {
+    /// A reply of a worker's remote control could not be read, and is discarded.
+    pub struct ControlReplyUnreadable<'a> {
+        /// The reason.
+        error: &'a str,
+    }
+    log: WARN "remote reply unreadable" { error };
+}

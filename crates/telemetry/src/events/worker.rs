@@ -1,9 +1,11 @@
 //! Events of a worker itself.
 //!
 //! - `task`: the tasks that it runs;
-//! - `completion`: the steps after a run.
+//! - `completion`: the steps after a run;
+//! - `control`: remote control.
 
 pub mod completion;
+pub mod control;
 pub mod task;
 
 use std::time::Duration;

@@ -67,7 +67,8 @@ pub(crate) fn prepare<'a>(
     } else {
         attempt.keeps_outcome().then(|| RecordedArguments::of(&mut body))
     };
-    let limits = time_limits::in_force(attempt.headers().limits, &task.options);
+    let changed = attempt.runtime.limits_at_run_time.find(task.name);
+    let limits = time_limits::in_force(attempt.headers().limits, &task.options, changed);
     let hard = limits.hard.filter(|_| task.can_be_ended());
     let terminated = running.map(|running| running.terminated().clone());
     let (received, environment) = (Arc::clone(&attempt.received), Arc::clone(&attempt.runtime.environment));
@@ -109,6 +110,10 @@ pub(crate) async fn run<'a>(
 
 /// Tells that an attempt starts: by its event, and by its row if starts are tracked.
 pub(crate) fn tell_started(attempt: &Attempt<'_>, started_at: Timestamp) {
+    attempt.received.start(started_at);
+    if let Some(task) = attempt.task {
+        attempt.runtime.starts.add(task.name);
+    }
     let TaskHeaders { task, id, .. } = attempt.headers();
     let wait = if are_counted() { queue_wait(attempt) } else { None };
     let queue = &attempt.received.origin.queue;

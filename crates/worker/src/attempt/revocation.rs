@@ -14,12 +14,18 @@ use crate::attempt::{Attempt, Disposition, Processed, Step};
 /// Returns `true` if this process knows a revocation of the task. [`check_not_revoked`] finds newer
 /// ones.
 pub(crate) fn is_revoked(attempt: &Attempt<'_>) -> bool {
+    if attempt.runtime.revoked_stamps.include(&attempt.headers().stamps) {
+        return true;
+    }
     let results = attempt.runtime.results.as_ref();
     results.is_some_and(|results| results.backend.revocation_cache().find_revoked(&attempt.headers().id).is_some())
 }
 
 /// Starts the task, unless it is revoked. Without a store no task can be revoked.
 pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<RunningTask>> {
+    if attempt.runtime.revoked_stamps.include(&attempt.headers().stamps) {
+        return Err(Box::pin(revoke(attempt)).await);
+    }
     let Some(results) = &attempt.runtime.results else { return Ok(None) };
     let begun = tokio::select! {
         biased;

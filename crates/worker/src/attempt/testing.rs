@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::{Attempt, decode};
+use crate::control::node::ShownSettings;
 use crate::options::WorkerOptions;
 use crate::runtime::WorkerRuntime;
 use crate::slots::{SlotMeter, TaskSlot};
@@ -260,6 +261,7 @@ impl TestWorker {
             consumer_timeout: Duration::from_secs(1_800),
             broker_url: String::new(),
             results_url: String::new(),
+            settings: ShownSettings::default(),
         };
         let worker = Worker::new(parts).unwrap();
         Self { runtime: Arc::clone(&worker.runtime), backend, broker, client, _worker: worker }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempt::process::process_delivery;
 use crate::intake::tuning::PrefetchBound;
+use crate::live_queues::{HeldLooks, HeldMessage};
 use crate::runtime::WorkerRuntime;
 use crate::slots::{SlotMeter, TaskSlot};
 
@@ -33,6 +34,8 @@ pub(crate) struct QueueConsumer {
     attempts: TaskTracker,
     /// Most tasks of the queue that run at once: its prefetch, if that is a number.
     most: usize,
+    /// Requests to see the messages that wait for a slot.
+    looks: HeldLooks,
     /// Time at which it next looks for deliveries that wait for too long.
     next_look: Instant,
 }
@@ -45,8 +48,9 @@ impl QueueConsumer {
         bound: watch::Receiver<PrefetchBound>,
         attempts: TaskTracker,
         most: usize,
+        looks: HeldLooks,
     ) -> Self {
-        Self { runtime, consumer, meter, bound, attempts, most, next_look: Instant::now() }
+        Self { runtime, consumer, meter, bound, attempts, most, looks, next_look: Instant::now() }
     }
 
     /// Takes deliveries, each when a slot is free, until the worker stops.
@@ -87,6 +91,7 @@ impl QueueConsumer {
                 biased;
                 delivery = self.consumer.next() => return delivery,
                 Ok(()) = self.bound.changed() => apply_prefetch(&mut self.consumer, *self.bound.borrow_and_update()),
+                Some(look) = self.looks.recv() => drop(look.send(Vec::new())),
             }
         }
     }
@@ -104,6 +109,10 @@ impl QueueConsumer {
                 biased;
                 slot = &mut slot => return slot,
                 Ok(()) = self.bound.changed() => apply_prefetch(&mut self.consumer, *self.bound.borrow_and_update()),
+                Some(look) = self.looks.recv() => {
+                    let held = std::iter::once(delivery).chain(self.consumer.waiting()).map(HeldMessage::of);
+                    let _ = look.send(held.collect());
+                }
                 () = sleep_until(self.next_look) => {
                     self.next_look = Instant::now() + (self.runtime.consumer_timeout / LOOKS).min(LONGEST_LOOK);
                     if return_old(&mut self.consumer, delivery, self.runtime.consumer_timeout / 2) {

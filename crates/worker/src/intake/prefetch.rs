@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use celeriac_topology::{Prefetch, QueueOptions};
+
 /// Messages held beyond the running tasks, as a time. The broker needs much less time to deliver
 /// more.
 const AHEAD: Duration = Duration::from_millis(200);
@@ -15,7 +17,7 @@ const AHEAD: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(1);
 
 /// Largest prefetch for short tasks. A quorum queue is no faster with more.
-pub(crate) const MOST: u16 = 1024;
+const MOST: u16 = 1024;
 
 /// Smallest factor of a change that is worth a new consumer.
 const FACTOR: f64 = 2.0;
@@ -94,6 +96,26 @@ pub(crate) fn first(concurrency: usize) -> u16 {
 pub(crate) fn alone(concurrency: usize) -> u16 {
     const DEEP: u16 = 64;
     first(concurrency).max(DEEP)
+}
+
+/// Returns the prefetch of a queue: its own, or else the worker's.
+pub(crate) fn of_queue(queue: Option<&QueueOptions>, worker: Prefetch, concurrency: usize) -> Prefetch {
+    match queue.and_then(|options| options.prefetch).unwrap_or(worker) {
+        // A change of the prefetch needs a new consumer, and RabbitMQ could then choose another
+        // worker.
+        Prefetch::Auto if queue.is_some_and(|options| options.single_active_consumer) => {
+            Prefetch::Fixed(alone(concurrency))
+        }
+        prefetch => prefetch,
+    }
+}
+
+/// Returns the first prefetch of a consumer, and the largest that it may get.
+pub(crate) fn bounds(prefetch: Prefetch, concurrency: usize) -> (u16, u16) {
+    match prefetch {
+        Prefetch::Fixed(prefetch) => (prefetch, prefetch),
+        Prefetch::Auto => (first(concurrency), MOST),
+    }
 }
 
 /// Returns a better prefetch than `current`, if the change is worth its cost.

@@ -1,6 +1,6 @@
 //! Sets the prefetch of each queue, by the use of the worker's slots.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use celeriac_telemetry::Event;
@@ -36,7 +36,7 @@ pub(crate) struct PrefetchBound {
 #[derive(Debug)]
 pub(crate) struct PrefetchTuner {
     slots: Arc<Slots>,
-    stats: Vec<QueueStats>,
+    stats: Mutex<Vec<QueueStats>>,
 }
 
 /// One queue.
@@ -61,13 +61,13 @@ struct MovingAverage {
 
 impl PrefetchTuner {
     pub(crate) fn new(slots: Arc<Slots>) -> Self {
-        Self { slots, stats: Vec::new() }
+        Self { slots, stats: Mutex::default() }
     }
 
     /// Measures a queue, and sets its bound if it may be `changed`. Returns the meter of its tasks
     /// and the receiver of its bound.
     pub(crate) fn watch(
-        &mut self,
+        &self,
         queue: &Arc<str>,
         prefetch: u16,
         auto: bool,
@@ -75,7 +75,7 @@ impl PrefetchTuner {
         let meter = Arc::new(SlotMeter::new());
         meter.set_held(prefetch);
         let (bound, told) = watch::channel(PrefetchBound { prefetch, keep: None });
-        self.stats.push(QueueStats {
+        self.lock().push(QueueStats {
             queue: Arc::clone(queue),
             meter: Arc::clone(&meter),
             bound: auto.then_some(bound),
@@ -86,11 +86,13 @@ impl PrefetchTuner {
         (meter, told)
     }
 
-    /// Measures the slots at every interval, if a queue has a bound that may change.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
-        if self.stats.iter().all(|stats| stats.bound.is_none()) {
-            return;
-        }
+    /// Forgets a queue that is no longer consumed.
+    pub(crate) fn forget(&self, meter: &Arc<SlotMeter>) {
+        self.lock().retain(|stats| !Arc::ptr_eq(&stats.meter, meter));
+    }
+
+    /// Measures the slots at every interval.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = looks.tick().await;
@@ -100,16 +102,24 @@ impl PrefetchTuner {
         }
     }
 
-    fn look(&mut self, passed: Duration, now: Instant) {
-        for stats in &mut self.stats {
+    fn look(&self, passed: Duration, now: Instant) {
+        let mut all = self.lock();
+        if all.iter().all(|stats| stats.bound.is_none()) {
+            return;
+        }
+        for stats in all.iter_mut() {
             stats.look(passed);
         }
-        let busy: f64 = self.stats.iter().map(|stats| stats.average.busy()).sum();
-        let queues = self.stats.iter().filter(|stats| stats.average.busy() >= IDLE).count();
+        let busy: f64 = all.iter().map(|stats| stats.average.busy()).sum();
+        let queues = all.iter().filter(|stats| stats.average.busy() >= IDLE).count();
         let free = (self.slots.all() as f64 - busy).max(0.0);
-        for stats in &mut self.stats {
+        for stats in all.iter_mut() {
             stats.tune(free, queues, self.slots.all(), now);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<QueueStats>> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

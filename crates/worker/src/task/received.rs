@@ -7,6 +7,7 @@ use celeriac_broker::DeliveryInfo;
 use celeriac_client::Client;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::{Message, TaskHeaders};
+use jiff::Timestamp;
 
 /// A task message.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Received {
     pub(crate) origin: DeliveryInfo,
     /// The client for sending further tasks, after its first use.
     pub(crate) client: OnceLock<Client>,
+    /// Start of the attempt, once it has started.
+    started_at: OnceLock<Timestamp>,
     /// True once the task listens for the signal to end.
     listens: AtomicBool,
     /// True once the running task has a row.
@@ -43,10 +46,21 @@ impl Received {
             headers,
             origin,
             client: OnceLock::new(),
+            started_at: OnceLock::new(),
             listens: AtomicBool::new(false),
             has_row: AtomicBool::new(false),
             place: AtomicU8::new(MessagePlace::Held as u8),
         }
+    }
+
+    /// Records the start of the attempt.
+    pub(crate) fn start(&self, at: Timestamp) {
+        let _ = self.started_at.set(at);
+    }
+
+    /// Returns the start of the attempt, or `None` if it waits.
+    pub(crate) fn started_at(&self) -> Option<Timestamp> {
+        self.started_at.get().copied()
     }
 
     /// Records that the task listens for the signal to end.

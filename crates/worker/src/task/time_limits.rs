@@ -10,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::WorkerOptions;
 
-/// Returns the limits of one attempt. Those of the call override those of the task.
-pub(crate) fn in_force(call: TimeLimits, task: &TaskOptions) -> TimeLimits {
+/// Returns the limits of one attempt. Those of the call override those of the task, which may have
+/// been changed at run time.
+pub(crate) fn in_force(call: TimeLimits, task: &TaskOptions, changed: Option<TimeLimits>) -> TimeLimits {
+    let task = changed.unwrap_or(TimeLimits {
+        hard: task.time_limit.and_then(TimeLimit::time),
+        soft: task.soft_time_limit.and_then(TimeLimit::time),
+    });
     // In Celery, zero is no limit.
     let said = |call: Option<Duration>| call.filter(|limit| !limit.is_zero());
-    TimeLimits {
-        hard: said(call.hard).or_else(|| task.time_limit.and_then(TimeLimit::time)),
-        soft: said(call.soft).or_else(|| task.soft_time_limit.and_then(TimeLimit::time)),
-    }
+    TimeLimits { hard: said(call.hard).or(task.hard), soft: said(call.soft).or(task.soft) }
 }
 
 /// Gives a task the limits of its worker where it sets none.
@@ -150,8 +152,11 @@ mod tests {
         ];
         for (call, mut task, expected) in cases {
             complete(&mut task, &worker);
-            assert_eq!(in_force(call, &task), expected, "{call:?} {task:?}");
+            assert_eq!(in_force(call, &task, None), expected, "{call:?} {task:?}");
         }
+        let changed = Some(limits(seconds(4), None));
+        assert_eq!(in_force(unsaid, &task(after(9), after(8)), changed), limits(seconds(4), None));
+        assert_eq!(in_force(limits(seconds(2), None), &task(after(9), None), changed), limits(seconds(2), None));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::slots::{SlotMeter, Slots};
 pub(crate) struct WorkerHealth {
     slots: Arc<Slots>,
     /// The queues that it has to consume.
-    wanted: Vec<Arc<str>>,
+    wanted: Mutex<Vec<Arc<str>>>,
     consumed: Mutex<Vec<Arc<ObservedQueue>>>,
     /// Reason why the consumers could not be started.
     trouble: Mutex<Option<String>>,
@@ -38,7 +38,7 @@ impl WorkerHealth {
     pub(super) fn new(slots: Arc<Slots>, queues: &[String]) -> Self {
         Self {
             slots,
-            wanted: queues.iter().map(|queue| queue.as_str().into()).collect(),
+            wanted: Mutex::new(queues.iter().map(|queue| queue.as_str().into()).collect()),
             consumed: Mutex::default(),
             trouble: Mutex::default(),
             shutdown: OnceLock::new(),
@@ -63,8 +63,32 @@ impl WorkerHealth {
             meter: Arc::clone(meter),
             ended: AtomicBool::new(false),
         });
-        self.lock().push(Arc::clone(&queue));
+        let mut consumed = self.lock();
+        // An earlier consumer of the queue has ended.
+        consumed.retain(|earlier| earlier.queue != queue.queue);
+        consumed.push(Arc::clone(&queue));
+        drop(consumed);
+        let mut wanted = self.wanted();
+        if !wanted.contains(&queue.queue) {
+            wanted.push(Arc::clone(&queue.queue));
+        }
+        drop(wanted);
         queue
+    }
+
+    /// Removes a queue that was cancelled while the worker runs.
+    pub(super) fn unwanted(&self, queue: &Arc<ObservedQueue>) {
+        let mut consumed = self.lock();
+        let is_current = consumed.iter().any(|known| Arc::ptr_eq(known, queue));
+        consumed.retain(|known| !Arc::ptr_eq(known, queue));
+        drop(consumed);
+        if is_current {
+            self.wanted().retain(|name| *name != queue.queue);
+        }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<ObservedQueue>>> {
@@ -106,7 +130,8 @@ impl HealthSource for WorkerHealth {
             return vec![UnreadyPart::new("worker", "it stops, and takes no more tasks")];
         }
         let consumed = self.lock().clone();
-        self.wanted.iter().filter_map(|queue| self.unready_queue(queue, &consumed)).collect()
+        let wanted = self.wanted().clone();
+        wanted.iter().filter_map(|queue| self.unready_queue(queue, &consumed)).collect()
     }
 
     fn gauges(&self, readings: &mut Vec<GaugeReading>) {
@@ -117,7 +142,7 @@ impl HealthSource for WorkerHealth {
             readings.push(Gauge::InFlight.read_queue(queue, f64::from(meter.running())));
             readings.push(Gauge::Prefetch.read_queue(queue, meter.held() as f64));
         }
-        for queue in &self.wanted {
+        for queue in self.wanted().iter() {
             let queue_consumed = consumed.iter().find(|consumed| consumed.queue == *queue);
             let is_consuming = queue_consumed.is_some_and(|queue| queue.is_consuming() && !queue.has_ended());
             readings.push(Gauge::Consuming.read_queue(queue, f64::from(u8::from(is_consuming))));
