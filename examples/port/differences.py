@@ -65,9 +65,9 @@ ON_PURPOSE = [
         ["flows.wait_for(1)"],
     ),
     (
-        "The members of a group that a Rust task sends are children of that task one by one.",
+        "With results in files, a chord has a child that counts its members. Celeriac's stores count them.",
         "children",
-        ["flows.fan_out(3)", "flows.tally(4)"],
+        ["flows.tally(4)"],
     ),
 ]
 

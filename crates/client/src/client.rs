@@ -11,6 +11,7 @@ use celeriac_telemetry::{Gauge, GaugeReading, ServiceFailure};
 use celeriac_topology::{Router, TaskOverrides, Topology};
 use tokio::sync::OnceCell;
 
+use crate::children::Children;
 use crate::control::RemoteControl;
 use crate::options::ClientOptions;
 use crate::replies::Replies;
@@ -51,7 +52,7 @@ pub struct Lineage {
     pub id: String,
     /// Id of the first task of its workflow.
     pub root_id: String,
-    children: Mutex<Vec<String>>,
+    children: Mutex<Children>,
 }
 
 impl Lineage {
@@ -61,11 +62,16 @@ impl Lineage {
     }
 
     pub(crate) fn add(&self, child: &str) {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child.to_owned());
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).add_task(child.to_owned());
     }
 
-    /// Returns the ids of the tasks that it submitted.
-    pub fn children(&self) -> Vec<String> {
+    /// Puts the members of a group, which were added, into the group.
+    pub(crate) fn regroup(&self, group: String, members: Vec<Vec<String>>) {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).regroup(group, members);
+    }
+
+    /// Returns the tasks and groups that it submitted.
+    pub fn children(&self) -> Children {
         self.children.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -9,6 +9,7 @@ use celeriac_results::PgConnection;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::canvas::{Bound, Canvas, Immutable, Member, Part, PartOrigin, PartProblem, Step, clone_and_debug};
+use crate::children::ids_of;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::group_handle::GroupHandle;
@@ -175,15 +176,21 @@ pub(crate) async fn submit_members<T>(
     let window = client.inner.limits.window;
     let submitted = members.into_iter().enumerate().map(|(index, mut steps)| async move {
         let awaited = place.freeze(index, &mut steps, reply_to)?;
-        submit_steps(client, steps, awaited, origin).await
+        let ids = client.lineage().map(|_| ids_of(&steps)).unwrap_or_default();
+        let handle = submit_steps(client, steps, awaited, origin).await?;
+        Ok::<_, Error>((handle, ids))
     });
-    let members = stream::iter(submitted)
+    let members: Vec<_> = stream::iter(submitted)
         .buffered(window)
         .inspect_ok(|_| {
             sent.fetch_add(1, Ordering::Relaxed);
         })
         .try_collect()
         .await?;
+    let (members, ids) = members.into_iter().unzip();
+    if let Some(within) = client.lineage() {
+        within.regroup(place.group.to_owned(), ids);
+    }
     Ok(GroupHandle::new(client.clone(), place.group.to_owned(), members))
 }
 
@@ -200,6 +207,7 @@ pub(crate) async fn write_members<T>(
         ids.push(place.freeze(index, steps, None)?);
         writer.check(call_of_steps(client, steps.clone(), origin)?)?;
     }
+    writer.add_group(place.group, &members);
     for steps in members {
         writer.add(call_of_steps(client, steps, origin)?).await?;
     }

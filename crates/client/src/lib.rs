@@ -3,7 +3,8 @@
 //! In reading order:
 //!
 //! - [`call`]: a task with its arguments and options, not yet submitted;
-//! - [`client`]: broker, routes and result store;
+//! - [`client`]: broker, routes and result store; `children`: the tasks and groups that a running
+//!   task has sent;
 //! - [`submit`]: makes a call a message on a queue, or a row in the caller's own transaction;
 //! - [`canvas`] and [`partial`]: the types of tasks that belong together, and of their steps;
 //!   [`chain`], [`group`] and [`chord`]: such tasks; `steps` and `signature`: as Celery's
@@ -15,6 +16,7 @@
 
 pub mod call;
 
+mod children;
 pub mod client;
 
 pub mod submit;
@@ -43,6 +45,7 @@ mod options;
 pub use call::{Call, CallOptions, Expiry, Follow, Relations, When};
 pub use canvas::{Canvas, Immutable, Member, Step};
 pub use chain::Chain;
+pub use children::Children;
 pub use chord::{Chord, SettledGroup};
 pub use client::{Client, Lineage};
 pub use control::RemoteControl;

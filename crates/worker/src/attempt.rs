@@ -72,6 +72,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::Settlement;
+use celeriac_client::Children;
 use celeriac_protocol::headers::names;
 use celeriac_protocol::redact::RedactedValues;
 use celeriac_protocol::{Embed, Failure, HeaderMap, TaskHeaders, TaskState};
@@ -81,7 +82,6 @@ use celeriac_telemetry::trace::ProcessSpan;
 use jiff::Timestamp;
 
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
-use crate::children::Children;
 use crate::memory::ReservedMemory;
 use crate::options::CHORD_UNLOCK;
 use crate::runtime::WorkerRuntime;
@@ -208,8 +208,8 @@ impl Attempt<'_> {
 
     /// Returns the tasks that this one has sent.
     pub(crate) fn children(&self) -> Children {
-        let ids = self.received.client.get().and_then(|client| client.lineage()).map(|own| own.children());
-        Children::of_tasks(ids.unwrap_or_default())
+        let client = self.received.client.get();
+        client.and_then(|client| client.lineage()).map(|own| own.children()).unwrap_or_default()
     }
 
     /// Frees the slot for the next task, because the remaining steps only wait.

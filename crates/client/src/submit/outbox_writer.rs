@@ -1,11 +1,13 @@
 //! All messages of a canvas, in the caller's own transaction.
 
+use celeriac_protocol::Signature;
 use celeriac_results::outbox::{self, OutboxMessage};
 use celeriac_results::{NewJoin, PgConnection};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::events::client::TaskWritten;
 
 use super::resolve::ResolvedCall;
+use crate::children::ids_of;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::handle::{Origin, TaskHandle};
@@ -24,6 +26,8 @@ pub(crate) struct OutboxWriter<'a> {
     canvas: &'static str,
     pending: Vec<OutboxMessage>,
     bytes: usize,
+    /// The groups that the running task sends, with the ids of the steps of their members.
+    groups: Vec<(String, Vec<Vec<String>>)>,
 }
 
 impl<'a> OutboxWriter<'a> {
@@ -37,7 +41,7 @@ impl<'a> OutboxWriter<'a> {
             return Err(Error::NoOutbox { task: canvas.to_owned() });
         }
         client.certain_clock().await;
-        Ok(Self { client, transaction, canvas, pending: Vec::new(), bytes: 0 })
+        Ok(Self { client, transaction, canvas, pending: Vec::new(), bytes: 0, groups: Vec::new() })
     }
 
     pub(crate) fn client(&self) -> &'a Client {
@@ -66,12 +70,22 @@ impl<'a> OutboxWriter<'a> {
         outbox::add_join(self.transaction, join).await.map_err(failed)
     }
 
+    /// Makes a group of messages a child of the running task.
+    pub(crate) fn add_group(&mut self, group: &str, members: &[Vec<Signature>]) {
+        if self.client.lineage().is_some() {
+            self.groups.push((group.to_owned(), members.iter().map(|steps| ids_of(steps)).collect()));
+        }
+    }
+
     /// Writes what is left.
     pub(crate) async fn finish(&mut self) -> Result<()> {
-        match self.pending.is_empty() {
-            true => Ok(()),
-            false => self.flush().await,
+        if !self.pending.is_empty() {
+            self.flush().await?;
         }
+        if let Some(within) = self.client.lineage() {
+            self.groups.drain(..).for_each(|(group, members)| within.regroup(group, members));
+        }
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<()> {

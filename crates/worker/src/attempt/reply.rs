@@ -4,6 +4,7 @@
 //! reply is dropped. The row still has the outcome.
 
 use celeriac_broker::PublishFault;
+use celeriac_client::Children;
 use celeriac_protocol::meta::ResultMeta;
 use celeriac_protocol::retry::Backoff;
 use celeriac_protocol::{Codec, Failure, TaskHeaders, TaskState, Value};
@@ -13,7 +14,6 @@ use celeriac_telemetry::events::worker::completion::{ReplyDropped, ReplyNotSent,
 
 use crate::attempt::Attempt;
 use crate::attempt::publish::{BACKOFF, PublishFailure};
-use crate::children::Children;
 use crate::reply_message::reply_message;
 
 /// The content of a reply.

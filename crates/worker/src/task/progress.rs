@@ -12,7 +12,6 @@ use celeriac_telemetry::{ErrorChain, Event};
 use tokio_util::sync::CancellationToken;
 
 use crate::allowed::AllowedQueues;
-use crate::children::Children;
 use crate::reply_message::reply_message;
 use crate::task::error::{TaskError, TaskResult};
 use crate::task::received::Received;
@@ -111,7 +110,7 @@ impl ProgressReports {
             task_id: id.clone(),
             status: state.to_owned(),
             result: meta,
-            children: Children::of_tasks(children.unwrap_or_default()).to_value(),
+            children: children.unwrap_or_default().to_value(),
             parent_id: parent_id.clone(),
             group_id: group.clone(),
             ..ResultMeta::default()

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use celeriac_client::call::{Follow, Relations};
-use celeriac_client::{DynamicCall, PreparedTask};
+use celeriac_client::{Children, DynamicCall, PreparedTask};
 use celeriac_protocol::headers::names;
 use celeriac_protocol::signature::{SignatureKind, SignatureOptions};
 use celeriac_protocol::{Embed, Signature, TaskHeaders, TaskOptions, TaskState, Value};
@@ -22,7 +22,6 @@ use crate::attempt::follow_up::error::{FollowUpError, NotSent};
 use crate::attempt::joins::add_join;
 use crate::attempt::publish::{PublishFailure, Recipient, end_publish, publish_until_confirmed};
 use crate::attempt::{Attempt, Interrupted};
-use crate::children::Children;
 use crate::follow_up_size::{FollowUpLimits, FollowUpSize, least_size, signature_size};
 use crate::task::derived_id::derived_id;
 
