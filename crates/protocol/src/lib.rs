@@ -14,6 +14,7 @@
 //! - [`state`] and [`failure`]: the outcome of a task;
 //! - [`meta`]: Celery's format of an outcome;
 //! - [`control`]: requests to workers, and their replies;
+//! - [`lamport`]: the logical clock of Celery's events and control messages;
 //! - [`repr`](mod@repr): arguments as text for people;
 //! - [`redact`](mod@redact): arguments for people, without some of their values;
 //! - [`shorten`]: texts that are cut, with a mark that says so.
@@ -47,6 +48,7 @@ pub mod state;
 pub mod meta;
 
 pub mod control;
+pub mod lamport;
 
 pub mod repr;
 
@@ -66,6 +68,7 @@ pub use control::{ControlError, ControlReply, ControlRequest};
 pub use failure::Failure;
 pub use headers::{Appearance, HeaderError, HeaderMap, TaskHeaders, TimeLimits};
 pub use incoming::{PlainBody, Unreadable};
+pub use lamport::LamportClock;
 pub use message::{Message, Properties};
 pub use meta::{MetaError, ResultMeta};
 pub use retry::{ErrorClass, RetryAnswer, RetryPolicy, RetryRule, RetryRules};

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use crate::codec::{Codec, DecodeLimits};
 use crate::value::{KombuValue, Map, Value};
 
 /// Longest text, in bytes.
@@ -9,6 +10,9 @@ const LONGEST: usize = 1024;
 
 /// Deepest nesting of lists and objects that is shown. Deeper levels are omitted.
 const LEVELS: usize = 3;
+
+/// Largest JSON text that is read, in bytes.
+const LARGEST_JSON: usize = 64 * LONGEST;
 
 /// The text for omitted parts.
 const ELLIPSIS: &str = "...";
@@ -27,6 +31,20 @@ pub fn repr_kwargs(kwargs: &Map) -> String {
     let mut text = Text(String::new());
     let _full = text.entries(kwargs, 1);
     text.finish()
+}
+
+/// Returns a value in JSON as Python prints it. A text that is long, or not JSON, is cut as it is.
+pub fn repr_json(json: &str) -> String {
+    let read =
+        (json.len() <= LARGEST_JSON).then(|| Codec::Json.decode_value(json.as_bytes(), &DecodeLimits::default()));
+    match read {
+        Some(Ok(value)) => repr_value(&value),
+        _ => {
+            let mut text = Text(String::new());
+            let _full = text.write_str(json);
+            text.finish()
+        }
+    }
 }
 
 /// Returns any value as Python prints it.
@@ -218,6 +236,14 @@ mod tests {
              18446744073709551615)"
         );
         assert_eq!(repr_args(&[Value::Kombu(KombuValue::Date("2026-01-02".to_owned()))]), "('2026-01-02',)");
+    }
+
+    #[test]
+    fn json_is_printed_as_python_prints_its_value() {
+        assert_eq!(repr_json(r#"{"a": [1, null, true, "it's"]}"#), r#"{'a': [1, None, True, "it's"]}"#);
+        assert_eq!(repr_json("not json"), "not json");
+        let long = repr_json(&format!("\"{}\"", "x".repeat(LARGEST_JSON)));
+        assert_eq!((long.len(), &long[..2], &long[1021..]), (LONGEST, "\"x", "..."));
     }
 
     #[test]
