@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use celeriac::prelude::*;
-use celeriac_protocol::{HeaderMap, TaskState};
+use celeriac_protocol::{HeaderMap, TaskHeaders, TaskState};
 use celeriac_telemetry::events::worker::task::{OutcomeRecorded, TaskReceived, TaskStarted, TaskSucceeded};
 use celeriac_telemetry::{Instance, LogOptions, ProcessInfo, ProcessSpan, Telemetry, TelemetryOptions, TraceOptions};
 use celeriac_tests::{Collector, probe};
@@ -291,6 +291,7 @@ fn calls_without_telemetry() -> f64 {
     let headers = HeaderMap::default();
     let (task, id) = ("bench.nothing", "0198b2a4-5c3e-7000-8000-000000000001");
     let begun = Instant::now();
+    let task_headers = TaskHeaders::default();
     for _ in 0..TASKS {
         let info = ProcessInfo {
             task,
@@ -304,12 +305,15 @@ fn calls_without_telemetry() -> f64 {
             delivery_tag: 1,
             worker: &worker,
             kept_logs: None,
+            monitors: None,
         };
         let span = ProcessSpan::start(&headers, &info);
-        span.emit(&TaskReceived { task, id, queue: &queue, redelivered: false });
+        let received =
+            TaskReceived { task, id, queue: &queue, redelivered: false, headers: &task_headers, arguments: None };
+        span.emit(&received);
         span.emit(&TaskStarted { task, id, queue: &queue, attempt: 1, wait: None });
         let _ = futures::FutureExt::now_or_never(span.run(async {}));
-        span.emit(&TaskSucceeded { task, id, runtime: Duration::ZERO });
+        span.emit(&TaskSucceeded { task, id, result: "null", runtime: Duration::ZERO });
         span.emit(&OutcomeRecorded { task, id, state: TaskState::Success });
         span.record_settlement(task, id, "ack");
         std::hint::black_box(&span);

@@ -82,8 +82,20 @@ impl PythonApp {
     /// # Panics
     /// Panics if it does not answer.
     pub async fn client(&self) -> PythonClient {
-        let driver = format!("{SOURCES}/driver.py");
-        let (program, input) = Program::start_with_input(&self.interpreter(), &[&driver], &self.variables);
+        self.start_script("driver.py").await
+    }
+
+    /// Starts a monitor of events, `tests/interop/python/monitor.py`, and waits until it consumes.
+    ///
+    /// # Panics
+    /// Panics if it does not answer.
+    pub async fn monitor(&self) -> PythonClient {
+        self.start_script("monitor.py").await
+    }
+
+    async fn start_script(&self, script: &str) -> PythonClient {
+        let script = format!("{SOURCES}/{script}");
+        let (program, input) = Program::start_with_input(&self.interpreter(), &[&script], &self.variables);
         let mut client = PythonClient { program, input, asked: 0 };
         client.get(json!({"command": "info"})).await;
         client
@@ -154,8 +166,8 @@ impl PythonWorker {
     }
 }
 
-/// A running Celery client: `tests/interop/python/driver.py`, which documents its commands.
-/// Dropping it kills it.
+/// A running Celery client: `tests/interop/python/driver.py`, or a monitor, `monitor.py` beside it.
+/// Both document their commands. Dropping it kills it.
 #[derive(Debug)]
 pub struct PythonClient {
     program: Program,

@@ -7,6 +7,7 @@ mod arbitrary;
 mod celerys_chords;
 mod control;
 mod control_matrix;
+mod events;
 mod final_states;
 mod golden;
 mod harness;

@@ -170,6 +170,9 @@ pub struct WorkerArgs {
     /// Time for running tasks to end [default: worker.drain_timeout]
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<String>,
+    /// Send task events to Celery's monitors [default: worker.events]
+    #[arg(short = 'E', long)]
+    pub task_events: bool,
     /// Ask the running worker if it is ready or live, and exit
     #[arg(
         long, value_enum, value_name = "ready|live", hide_possible_values = true,
@@ -366,6 +369,7 @@ pub enum ConfigVerb {
 impl CommandLine {
     /// Returns the settings that flags override.
     pub fn overrides(&self) -> Vec<Override> {
+        let all = Some("all".to_owned());
         let mut given =
             vec![("broker.url", &self.global.broker, "--broker"), ("results.url", &self.global.results, "--results")];
         if let Verb::Worker(worker) = &self.verb {
@@ -377,6 +381,9 @@ impl CommandLine {
                 ("worker.drain_timeout", &worker.drain_timeout, "--drain-timeout"),
                 ("telemetry.log.level", &worker.loglevel, "--loglevel"),
             ]);
+            if worker.task_events {
+                given.push(("worker.events", &all, "--task-events"));
+            }
         }
         if let Verb::Relay(relay) = &self.verb {
             given.push(("telemetry.log.level", &relay.loglevel, "--loglevel"));

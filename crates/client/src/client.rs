@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use celeriac_broker::{Broker, BrokerHealth};
-use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::task::TrackedStates;
+use celeriac_protocol::{DecodeLimits, LamportClock};
 use celeriac_results::{Backend, SentTasks, StoreClock};
 use celeriac_telemetry::health::{self, HealthSource, UnreadyPart, register};
 use celeriac_telemetry::{Gauge, GaugeReading, ServiceFailure};
@@ -86,6 +86,8 @@ pub(crate) struct ClientInner {
     /// Started by the first task whose sending is tracked.
     pub(crate) sent_tasks: OnceLock<SentTasks>,
     pub(crate) clock: StoreClock,
+    /// The logical clock of this process among Celery's.
+    pub(crate) lamport: Arc<LamportClock>,
     pub(crate) replies: Option<Replies>,
     pub(crate) control: RemoteControl,
     pub(crate) options: ClientOptions,
@@ -133,6 +135,7 @@ impl Client {
             track,
             sent_tasks: OnceLock::new(),
             clock,
+            lamport: Arc::default(),
             replies,
             options,
             overrides,
@@ -212,6 +215,12 @@ impl Client {
     #[doc(hidden)]
     pub fn clock(&self) -> &StoreClock {
         &self.inner.clock
+    }
+
+    /// Returns the logical clock of this process in Celery's events and control messages.
+    #[doc(hidden)]
+    pub fn lamport(&self) -> &Arc<LamportClock> {
+        &self.inner.lamport
     }
 
     /// Returns true if outcomes are stored or requested as replies.

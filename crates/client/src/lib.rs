@@ -12,6 +12,7 @@
 //! - [`handle`]: awaits the outcome of a task; [`group_handle`]: those of a group;
 //! - [`revoke`]: revokes tasks;
 //! - [`control`]: remote control of workers;
+//! - [`events`]: events for Celery's monitors;
 //! - `replies`: outcomes that arrive as messages.
 
 pub mod call;
@@ -35,6 +36,7 @@ pub mod handle;
 pub mod revoke;
 
 pub mod control;
+pub mod events;
 
 mod replies;
 

@@ -1,8 +1,8 @@
 //! The events of a program: one declaration each.
 //!
-//! `event!` declares the struct of an event, with its log line, its span event, and its counter.
-//! The code where the event happens makes the struct and [emits](Event::emit) it. No other line is
-//! logged.
+//! `event!` declares the struct of an event, with its log line, its span event, its form in
+//! Celery's protocol, and its counter. The code where the event happens makes the struct and
+//! [emits](Event::emit) it. No other line is logged.
 //!
 //! A log line is a fixed phrase, then fields: `consumer restored queue=billing after=1.2s`. A thing
 //! has the same word and the same field in every line: `task`, `id`, `attempt`, `queue`,
@@ -29,6 +29,7 @@ pub mod broker;
 pub mod client;
 pub mod config;
 pub mod delivery;
+pub mod monitors;
 pub mod relay;
 pub mod results;
 pub mod telemetry;
@@ -38,6 +39,8 @@ use std::fmt;
 use std::time::Duration;
 
 use tracing::Level;
+
+use crate::monitors::MonitorField;
 
 /// An event of a program. The macro `event!` implements it.
 pub trait Event: fmt::Debug {
@@ -51,6 +54,12 @@ pub trait Event: fmt::Debug {
     /// without a span event.
     fn add_to_span(&self, add_event: &mut dyn FnMut(&'static str, &[Attribute<'_>])) {
         let _ = add_event;
+    }
+
+    /// Passes type and fields of the event in Celery's protocol to `tell`. Does nothing for an
+    /// event that has none.
+    fn tell_monitors(&self, tell: &mut dyn FnMut(&'static str, &[MonitorField<'_>])) {
+        let _ = tell;
     }
 }
 

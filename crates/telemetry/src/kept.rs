@@ -165,6 +165,7 @@ mod tests {
             delivery_tag: 1,
             worker: &worker,
             kept_logs,
+            monitors: None,
         };
         ProcessSpan::start(&HeaderMap::new(), &info)
     }

@@ -6,6 +6,7 @@
 //! - [`trace`]: the spans of publishing and processing, and the task's fields on every log line of
 //!   its handler;
 //! - `sampler`: the decision to keep a trace;
+//! - [`monitors`]: the same events for Celery's monitors;
 //! - [`propagation`]: trace context in message headers;
 //! - `metrics`: counters and histograms, by OpenTelemetry's names;
 //! - `export`: the export of traces and metrics to a collector, and the page of metrics;
@@ -20,6 +21,8 @@
 pub mod events;
 
 pub mod trace;
+
+pub mod monitors;
 
 pub mod propagation;
 
@@ -48,6 +51,7 @@ pub use health::{Gauge, GaugeReading};
 pub use kept::KeptLog;
 pub use levels::toggle_debug;
 pub use metrics::are_counted;
+pub use monitors::{MonitorField, MonitorValue, Monitors};
 pub use options::{LogFormat, LogOptions, TelemetryOptions, TraceOptions, TraceRelation};
 pub use otlp::OtlpProtocol;
 pub use services::{ServiceFailure, Supervisor, panic_text};

@@ -177,6 +177,8 @@ metrics! {
     counter TASKS_SKIPPED: "celeriac.tasks.skipped" in "{delivery}", "Deliveries not run, because their outcome was recorded.";
     counter TASKS_INTERRUPTED: "celeriac.tasks.interrupted" in "{attempt}", "Attempts interrupted by a shutdown.";
     counter TASKS_FINISHED: "celeriac.tasks.finished" in "{task}", "Tasks that reached a final state.";
+    counter MONITOR_EVENTS_SENT: "celeriac.monitors.events.sent" in "{event}", "Events for Celery's monitors published and confirmed.";
+    counter MONITOR_EVENTS_DROPPED: "celeriac.monitors.events.dropped" in "{event}", "Events for Celery's monitors lost, because the broker took them too slowly.";
     histogram PROCESS_DURATION: "messaging.process.duration" in "s", "Run time of the last attempt of a task.";
 }
 

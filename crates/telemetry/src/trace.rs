@@ -4,6 +4,7 @@
 //! only reads a static.
 
 mod attributes;
+mod monitored;
 mod process;
 mod publish;
 mod server;

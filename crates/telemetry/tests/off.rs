@@ -29,6 +29,7 @@ fn work_through_a_task() {
         delivery_tag: 1,
         worker: &worker,
         kept_logs: None,
+        monitors: None,
     };
     let process = ProcessSpan::start(&headers, &info);
     assert_eq!(process.trace_id(), None);

@@ -114,11 +114,13 @@ async fn a_tasks_spans_and_counts_reach_the_collector_before_the_program_ends() 
         delivery_tag: 1,
         worker: &worker,
         kept_logs: None,
+        monitors: None,
     };
     let process = ProcessSpan::start(&headers, &info);
     let trace_id = process.trace_id().unwrap();
     process.run(async { tracing::info_span!("handler").in_scope(|| ()) }).await;
-    process.emit(&TaskSucceeded { task: "orders.charge", id: "1", runtime: Duration::from_millis(300) });
+    let runtime = Duration::from_millis(300);
+    process.emit(&TaskSucceeded { task: "orders.charge", id: "1", result: "null", runtime });
     process.end(TaskState::Success, None);
     telemetry.shutdown(Duration::from_secs(20)).await.unwrap();
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use celeriac_client::events::EventLevel;
 use celeriac_config::{ByteSize, duration, text};
 use celeriac_protocol::{Codec, DecodeLimits};
 use celeriac_topology::Prefetch;
@@ -30,6 +31,9 @@ pub(crate) const BUILTIN_TASKS: [&str; 9] = [
     CHORD,
     CHORD_UNLOCK,
 ];
+
+/// Shortest time between two heartbeats.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Options of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +82,12 @@ pub struct WorkerOptions {
     pub relay_undeclared: bool,
     /// Sends replies to callers that name a queue for them.
     pub send_replies: bool,
+    /// The events that it sends to Celery's monitors. Monitors can switch those of tasks at run
+    /// time.
+    pub events: EventLevel,
+    /// Time between its heartbeats for monitors.
+    #[serde(with = "duration")]
+    pub heartbeat_interval: Duration,
     /// Time after which an attempt is ended, if neither its call nor its task sets one.
     #[serde(with = "duration::option")]
     pub time_limit: Option<Duration>,
@@ -125,6 +135,8 @@ impl Default for WorkerOptions {
             run_relay: true,
             relay_undeclared: true,
             send_replies: true,
+            events: EventLevel::None,
+            heartbeat_interval: Duration::from_secs(2),
             time_limit: None,
             soft_time_limit: None,
             drain_timeout: Duration::from_secs(30),
@@ -182,6 +194,9 @@ impl WorkerOptions {
                 let reason = format!("`{name}` is not one of {}", BUILTIN_TASKS.join(", "));
                 problems.push((format!("builtin_tasks[{index}]"), reason));
             }
+        }
+        if self.heartbeat_interval < SHORTEST_HEARTBEAT {
+            problems.push(("heartbeat_interval".to_owned(), "should be at least 100ms".to_owned()));
         }
         for (key, limit) in [("time_limit", self.time_limit), ("soft_time_limit", self.soft_time_limit)] {
             if limit.is_some_and(|limit| limit.is_zero()) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use celeriac_broker::Broker;
@@ -9,6 +10,7 @@ use celeriac_config::ByteSize;
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::task::TrackedStates;
 use celeriac_results::{Backend, CrashTracker, JoinTracker, Recorder, StoreClock};
+use celeriac_telemetry::Monitors;
 use celeriac_topology::Topology;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +74,10 @@ pub(crate) struct WorkerRuntime {
     pub(crate) hooks: HookList,
     pub(crate) threads: Threads,
     pub(crate) running: RunningTasks,
+    /// Celery's monitors.
+    pub(crate) monitors: Arc<dyn Monitors>,
+    /// Number of attempts that have started.
+    pub(crate) processed: Arc<AtomicU64>,
     /// Time that a terminated task has to end.
     pub(crate) terminate_grace: Duration,
     /// Cancelled when waits for broker and store must end. Each delivery then returns unchanged.

@@ -52,6 +52,11 @@ impl Slots {
         size.all
     }
 
+    /// Returns the number of slots in use.
+    pub(crate) fn used(&self) -> usize {
+        self.all.saturating_sub(self.free.available_permits())
+    }
+
     /// Waits for a slot for a task of the meter's queue. Returns `None` if the slots are closed.
     pub(crate) async fn take(&self, meter: &Arc<SlotMeter>) -> Option<TaskSlot> {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;

@@ -8,10 +8,12 @@ mod services;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use celeriac_broker::{Consumer, Error as BrokerError, Subscription};
 use celeriac_client::Client;
+use celeriac_client::events::{EventHeartbeat, EventSender, WorkerLoad};
 use celeriac_protocol::DecodeLimits;
 use celeriac_protocol::retry::Backoff;
 use celeriac_results::{PostgresBackend, ResultsOptions};
@@ -113,6 +115,7 @@ pub struct Worker {
     settings: ShownSettings,
     /// Consumers that are added while it runs.
     added: Mutex<mpsc::Receiver<AddedConsumer>>,
+    events: Arc<EventSender>,
 }
 
 /// State of a worker after its end.
@@ -169,6 +172,8 @@ impl Worker {
             interrupt: CancellationToken::new(),
         };
         let (live, added) = LiveQueues::new();
+        let lamport = Arc::clone(parts.client.lamport());
+        let events = Arc::new(EventSender::new(&name, lamport, parts.options.events));
         let runtime = WorkerRuntime {
             name,
             registry,
@@ -195,6 +200,8 @@ impl Worker {
             hooks: parts.hooks,
             threads,
             running: RunningTasks::new(),
+            monitors: Arc::<EventSender>::clone(&events),
+            processed: Arc::default(),
             terminate_grace: parts.options.terminate_grace,
             abort: CancellationToken::new(),
             environment: Arc::new(environment),
@@ -211,6 +218,7 @@ impl Worker {
             health,
             settings: parts.settings,
             added: Mutex::new(added),
+            events,
         })
     }
 
@@ -368,6 +376,9 @@ impl Worker {
             let relay = relay.undeclared(self.options.relay_undeclared).tasks(Arc::clone(&self.runtime.registry));
             self.services.run("relay", relay.run_until(self.services.stop.clone()));
         }
+        let sender = Arc::clone(&self.events);
+        let stop = self.services.stop.clone();
+        self.services.run("events", sender.run(Arc::clone(&self.runtime.broker), Some(self.heartbeat()), stop));
         let (name, concurrency) = (&self.runtime.name, self.options.concurrency);
         WorkerOnline { name, queues: &self.queues, concurrency, tasks: self.runtime.registry.iter().count() }.emit();
         let mut added = self.added.lock().await;
@@ -410,6 +421,13 @@ impl Worker {
         let abandoned = self.runtime.running.abandon();
         WorkerOffline { name: &self.runtime.name, interrupted }.emit();
         abandoned
+    }
+
+    /// Returns the heartbeats for Celery's monitors.
+    fn heartbeat(&self) -> EventHeartbeat {
+        let (slots, processed) = (Arc::clone(&self.runtime.slots), Arc::clone(&self.runtime.processed));
+        let load = move || WorkerLoad { active: slots.used() as u64, processed: processed.load(Ordering::Relaxed) };
+        EventHeartbeat { interval: self.options.heartbeat_interval, load: Box::new(load) }
     }
 
     fn client(&self) -> &Client {

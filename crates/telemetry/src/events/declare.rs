@@ -8,6 +8,8 @@
 ///     pub struct TaskRetried<'a> {
 ///         /// Task name.
 ///         task: &'a str,
+///         /// Task id.
+///         id: &'a str,
 ///         /// Number of the attempt that failed, from 1.
 ///         attempt: u32,
 ///         /// Time until the next attempt.
@@ -15,6 +17,7 @@
 ///     }
 ///     log: WARN "task retried" { task, attempt, retry_in_seconds = wait.as_secs_f64() };
 ///     span: "retried" { "celeriac.retry.wait" = wait };
+///     celery: "task-retried" { "uuid" = id };
 ///     count: TASKS_RETRIED { "celeriac.task.name" = task };
 ///     time: RETRY_WAIT(wait);
 ///     size: ATTEMPTS(attempt);
@@ -24,6 +27,8 @@
 /// - `log` has the level, the phrase and the fields of the log line. A field has the value of the
 ///   struct's field of that name, or the value after `=`. Its target is the module's `TARGET`.
 /// - `span` has the name and the attributes of the span event.
+/// - `celery` has the type of the event in Celery's protocol, or an expression of it in
+///   parentheses, and its fields. The events of a message that is processed are told to monitors.
 /// - `count` has a counter of [`crate::metrics`] and its attributes. It adds one, or the number in
 ///   the field in parentheses.
 /// - `time` has a histogram, the field that it records, and attributes.
@@ -62,6 +67,7 @@ macro_rules! event {
         @implement [$name:ident $(<$lifetime:lifetime>)?] $fields:tt
         log: $level:ident $phrase:literal $({ $($logged:ident $(= $logged_value:expr)?),+ $(,)? })?;
         $(span: $event:literal $({ $($key:literal = $value:expr),+ })?;)?
+        $(celery: $monitored:tt { $($field_name:literal = $field_value:expr),+ $(,)? };)?
         $(count: $counter:ident $(($number:ident))? $({ $($count_key:literal = $count_value:expr),+ })?;)?
         $(time: $histogram:ident($duration:ident) $({ $($time_key:literal = $time_value:expr),+ })?;)?
         $(gauge: $gauge:ident($present:ident);)?
@@ -95,6 +101,13 @@ macro_rules! event {
                     add_event($event, &[$($(($key, $value.into())),+)?]);
                 }
             )?
+
+            $(
+                fn tell_monitors(&self, tell: &mut dyn FnMut(&'static str, &[$crate::monitors::MonitorField<'_>])) {
+                    event!(@bind self $fields);
+                    tell($monitored, &[$(($field_name, $crate::monitors::MonitorValue::from($field_value))),+]);
+                }
+            )?
         }
     };
     (@logged $logged:ident) => { $logged };
@@ -122,6 +135,7 @@ mod tests {
 
     use crate::events::{AttributeValue, Event};
     use crate::metrics::{self, Metric};
+    use crate::monitors::MonitorValue;
     use crate::options::{LogFormat, LogOptions};
     use crate::setup::testing::{Captured, subscriber};
 
@@ -145,6 +159,7 @@ mod tests {
         }
         log: WARN "task waits" { task, attempt, wait_seconds = wait.as_secs_f64() };
         span: "waiting" { "celeriac.wait" = wait, "celeriac.task.name" = task };
+        celery: (if attempt > 1 { "task-again" } else { "task-first" }) { "name" = task, "wait" = wait };
         count: CALLS { "celeriac.task.name" = task, "test.constant" = "yes" };
         time: WAITS(wait) { "celeriac.task.name" = task };
     }
@@ -216,6 +231,18 @@ mod tests {
         });
         assert_eq!(events, 1);
         Plain.add_to_span(&mut |name, _| panic!("a span event {name}"));
+    }
+
+    #[test]
+    fn monitors_are_told_type_and_fields() {
+        let expected = [("name", MonitorValue::Text("orders.charge")), ("wait", MonitorValue::Number(1.5))];
+        let mut told = 0;
+        complete().tell_monitors(&mut |kind, fields| {
+            assert_eq!((kind, fields), ("task-again", &expected[..]));
+            told += 1;
+        });
+        assert_eq!(told, 1);
+        Plain.tell_monitors(&mut |kind, _| panic!("told of {kind}"));
     }
 
     /// Returns a metric's unit, and the attributes and values of its points.

@@ -13,10 +13,12 @@ use opentelemetry::{Context, KeyValue};
 use tracing::Instrument as _;
 use tracing::level_filters::LevelFilter;
 
+use super::monitored::MonitoredAttempt;
 use super::{TASK_TARGET, Tracing, attributes, link, may_be_kept, tracing};
 use crate::events::Event;
 use crate::events::worker::task::MessageSettled;
 use crate::kept::{KeptLog, LineBuffer};
+use crate::monitors::Monitors;
 use crate::options::{TraceOptions, TraceRelation};
 use crate::propagation;
 
@@ -45,6 +47,8 @@ pub struct ProcessInfo<'a> {
     pub worker: &'a Arc<str>,
     /// Most bytes of its log lines to keep. `None` keeps none.
     pub kept_logs: Option<ByteSize>,
+    /// Celery's monitors, if there may be any.
+    pub monitors: Option<&'a Arc<dyn Monitors>>,
 }
 
 /// The span of a message that a worker processes: `process <destination>`.
@@ -61,6 +65,7 @@ pub struct ProcessSpan {
     /// The log lines that are kept.
     kept: Option<LineBuffer>,
     traced: Option<Traced>,
+    monitored: Option<MonitoredAttempt>,
 }
 
 #[derive(Debug)]
@@ -79,7 +84,7 @@ impl ProcessSpan {
             Some(tracing) => Self::start_traced(tracing, headers, info),
             None => {
                 let (lines, kept) = lines(info, None);
-                Self { lines, kept, traced: None }
+                Self { lines, kept, traced: None, monitored: MonitoredAttempt::new(info.monitors) }
             }
         }
     }
@@ -92,7 +97,8 @@ impl ProcessSpan {
         let (lines, kept) = lines(info, trace_id.as_deref());
         drop(attached);
         let (delivery_tag, ack_spans) = (tag(info), tracing.options.ack_spans);
-        Self { lines, kept, traced: Some(Traced { context, source, delivery_tag, ack_spans }) }
+        let traced = Some(Traced { context, source, delivery_tag, ack_spans });
+        Self { lines, kept, traced, monitored: MonitoredAttempt::new(info.monitors) }
     }
 
     /// Returns the id of the trace, if traces are exported. A trace that is not sampled
@@ -124,8 +130,8 @@ impl ProcessSpan {
         }
     }
 
-    /// Emits an event of the task. Its log line has task, id and trace id, and the span has the
-    /// event.
+    /// Emits an event of the task. Its log line has task, id and trace id, the span has the event,
+    /// and monitors are told.
     pub fn emit<E: Event>(&self, event: &E) {
         // Entering the span of the log lines costs more than the rest of this function. At the
         // default level most events have no line.
@@ -136,6 +142,9 @@ impl ProcessSpan {
         }
         if let Some(span) = self.sampled() {
             event.add_to_span(&mut |name, attributes| span.add_event(name, attributes::to_key_values(attributes)));
+        }
+        if let Some(monitored) = &self.monitored {
+            monitored.emit(event);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use celeriac_protocol::{Failure, HeaderMap, TaskState};
+use celeriac_protocol::{Failure, HeaderMap, TaskHeaders, TaskState};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use tracing::{Instrument, Span, info, info_span};
@@ -80,6 +80,7 @@ impl Names {
             delivery_tag: 1,
             worker: &self.worker,
             kept_logs: None,
+            monitors: None,
         }
     }
 }
@@ -198,9 +199,18 @@ fn attempts_share_a_trace_and_show_what_happened() {
     let mut headers = published("attempts");
     let first = ProcessSpan::start(&headers, &names.info("attempts", 1));
     let (task, id) = ("orders.charge", "attempts");
-    first.emit(&TaskReceived { task, id, queue: "billing", redelivered: false });
+    let task_headers = TaskHeaders::default();
+    first.emit(&TaskReceived {
+        task,
+        id,
+        queue: "billing",
+        redelivered: false,
+        headers: &task_headers,
+        arguments: None,
+    });
     let retry_in = Duration::from_secs(2);
-    first.emit(&TaskRetried { task, id, attempt: 1, kind: "Declined", error: "declined", retry_in });
+    let failure = &Failure::new("Declined", "no");
+    first.emit(&TaskRetried { task, id, attempt: 1, failure, retry_in });
     first.emit(&TaskRevoked { task, id });
     first.record_settlement("orders.charge", "1", "ack");
     let again = first.run_blocking(|| {
@@ -352,7 +362,7 @@ fn a_trace_that_its_sender_does_not_keep_is_not_kept_here() {
     let mut headers = HeaderMap::new();
     headers.insert("traceparent", parent);
     let process = ProcessSpan::start(&headers, &names.info("unkept", 1));
-    process.emit(&TaskSucceeded { task: "t", id: "unkept", runtime: Duration::ZERO });
+    process.emit(&TaskSucceeded { task: "t", id: "unkept", result: "null", runtime: Duration::ZERO });
     process.record_settlement("t", "unkept", "ack");
     assert_eq!(process.trace_id().as_deref(), Some(trace_id));
     let mut sent = HeaderMap::new();
@@ -401,7 +411,8 @@ fn handler_lines(options: &LogOptions, id: &str) -> (String, Vec<String>) {
                 .in_scope(|| tracing::error!(target: "my_app", "out of stock"));
         };
         process.run(handler).await;
-        process.emit(&TaskSucceeded { task: "orders.charge", id, runtime: Duration::from_millis(12) });
+        let runtime = Duration::from_millis(12);
+        process.emit(&TaskSucceeded { task: "orders.charge", id, result: "null", runtime });
         let trace_id = process.trace_id().unwrap();
         process.end(TaskState::Success, None);
         trace_id

@@ -16,7 +16,7 @@ use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 use celeriac_telemetry::events::worker::task::{TaskFailed, TaskRequeued, TaskRetried, TaskSucceeded};
 use jiff::Timestamp;
 
-use crate::attempt::decide::{Decision, retry_until};
+use crate::attempt::decide::{Decision, REJECTED, retry_until};
 use crate::attempt::follow_up::{FollowUpMode, after_failure, after_success, arrive, reply_retry};
 use crate::attempt::outcome::{dead_letter_and_record, record_failure, record_outcome};
 use crate::attempt::rebind::change_next_attempt;
@@ -50,7 +50,7 @@ pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, deci
 
 async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Step<Processed> {
     let TaskHeaders { task, id, .. } = attempt.headers();
-    attempt.span.emit(&TaskSucceeded { task, id, runtime: runtime(attempt) });
+    attempt.span.emit(&TaskSucceeded { task, id, result: &result, runtime: runtime(attempt) });
     let (recorded, followed) = match (attempt.keeps_outcome(), attempt.is_followed()) {
         (true, true) => (Some(result.clone()), Some(result)),
         (true, false) => (Some(result), None),
@@ -131,9 +131,8 @@ async fn retry(
         return Ok(Processed::failed(Disposition::Superseded, TaskState::Retry, failure));
     }
     let id = &attempt.headers().id;
-    let (number, error) = (attempt.number(), failure.to_string());
-    let (task, kind) = (task.name, failure.kind.as_str());
-    attempt.span.emit(&TaskRetried { task, id, attempt: number, kind, error: &error, retry_in: wait });
+    let (task, attempt_number) = (task.name, attempt.number());
+    attempt.span.emit(&TaskRetried { task, id, attempt: attempt_number, failure: &failure, retry_in: wait });
     send_next_attempt(attempt, next, due, Some(&failure)).await?;
     // The next attempt sends a reply too, so a reply that fails here is not repeated.
     let _ = reply_retry(attempt, &failure).await;
@@ -143,7 +142,7 @@ async fn retry(
 async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Step<Processed> {
     let recorded = record_failure(attempt, TaskState::Failure, failure.clone(), RowDetails::default()).await;
     if recorded.is_ok() || attempt.is_taken_back() {
-        tell_failure(attempt, &failure);
+        tell_failure(attempt, &failure, false);
     }
     recorded?;
     let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
@@ -151,16 +150,16 @@ async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Step<Processed> {
 }
 
 async fn dead_letter(attempt: &mut Attempt<'_>, reason: &'static str, failure: Failure) -> Step<Processed> {
-    tell_failure(attempt, &failure);
+    tell_failure(attempt, &failure, reason == REJECTED);
     let dead_lettered = dead_letter_and_record(attempt, reason, failure.clone(), RowDetails::default()).await?;
     let followed = after_failure(attempt, &failure, FollowUpMode::First).await;
     Ok(Processed::failed(dead_lettered.and(followed), TaskState::Failure, failure))
 }
 
-fn tell_failure(attempt: &Attempt<'_>, failure: &Failure) {
+fn tell_failure(attempt: &Attempt<'_>, failure: &Failure, rejected: bool) {
     let TaskHeaders { task, id, .. } = attempt.headers();
-    let (number, error) = (attempt.number(), failure.to_string());
-    attempt.span.emit(&TaskFailed { task, id, attempt: number, error: &error, runtime: runtime(attempt) });
+    let (number, runtime) = (attempt.number(), runtime(attempt));
+    attempt.span.emit(&TaskFailed { task, id, attempt: number, failure, rejected, runtime });
 }
 
 fn runtime(attempt: &Attempt<'_>) -> Duration {

@@ -151,7 +151,7 @@ async fn quarantine(attempt: &mut Attempt<'_>, results: &ResultStore, times: u32
     }
     let failure = Failure::new(WORKER_LOST, format!("its worker was lost {times} times while it ran"));
     let TaskHeaders { task, id, .. } = attempt.headers();
-    attempt.span.emit(&TaskQuarantined { task, id, deliveries: times });
+    attempt.span.emit(&TaskQuarantined { task, id, deliveries: times, failure: &failure });
     let dead_lettered = dead_letter(attempt, "poison", &failure.to_string()).await;
     if dead_lettered == Disposition::Requeue {
         return Disposition::Requeue.into();

@@ -11,6 +11,9 @@ use crate::task::error::{ErrorAction, TaskError};
 use crate::task::result::JsonResult;
 use crate::task::retry_options::RetryOptions;
 
+/// The reason of a dead letter that its task has rejected.
+pub(crate) const REJECTED: &str = "rejected";
+
 /// The decision on a task after an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Decision {
@@ -97,7 +100,7 @@ pub(crate) fn choose(finished: JsonResult, options: &TaskOptions, tried: &RetryF
         ErrorAction::Ignore => return Decision::Ignore,
         ErrorAction::Requeue(wait) => return Decision::Requeue { wait, reason: failure.message },
         ErrorAction::Replace => return Decision::Replace(replacement.unwrap_or_default()),
-        ErrorAction::Reject => return Decision::DeadLetter { reason: "rejected", failure },
+        ErrorAction::Reject => return Decision::DeadLetter { reason: REJECTED, failure },
         ErrorAction::Refuse(reason) => return Decision::DeadLetter { reason, failure },
         ErrorAction::Fatal => return Decision::Fail(failure),
         ErrorAction::RetryIn(_) | ErrorAction::RetryAt(_) => Some(options.retry),

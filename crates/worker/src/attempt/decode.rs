@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac_broker::{Delivery, DeliveryInfo};
+use celeriac_protocol::headers::names;
 use celeriac_protocol::redact::RedactedValues;
 use celeriac_protocol::{Body, Embed, TaskHeaders, sent_at};
 use celeriac_telemetry::events::worker::task::TaskReceived;
@@ -89,10 +90,21 @@ fn begin_span(runtime: &WorkerRuntime, received: &Received, delivery_tag: u64) -
         delivery_tag,
         worker,
         kept_logs,
+        monitors: Some(&runtime.monitors),
     };
     let span = ProcessSpan::start(&message.headers, &info);
-    span.emit(&TaskReceived { task, id, queue, redelivered });
+    let arguments = if runtime.monitors.are_told() { shown_arguments(runtime, received) } else { None };
+    span.emit(&TaskReceived { task, id, queue, redelivered, headers, arguments });
     span
+}
+
+/// Returns the arguments as Python prints them, if the sender has written them and the task does
+/// not redact any.
+fn shown_arguments<'a>(runtime: &WorkerRuntime, received: &'a Received) -> Option<(&'a str, &'a str)> {
+    let headers = &received.message.headers;
+    let shown = headers.text(names::ARGSREPR).zip(headers.text(names::KWARGSREPR))?;
+    let redacts = |task: &TaskDefinition| task.options.redact.is_some();
+    (!runtime.registry.get(&received.headers.task).is_some_and(redacts)).then_some(shown)
 }
 
 /// Finds the task of the message. Rejects a task that the worker does not know.
@@ -141,7 +153,6 @@ pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> Step<Body> {
 
 #[cfg(test)]
 mod tests {
-    use celeriac_protocol::headers::names;
     use celeriac_protocol::{TaskState, Value};
 
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use celeriac_protocol::task::TrackedStates;
@@ -117,6 +118,7 @@ pub(crate) fn tell_started(attempt: &Attempt<'_>, started_at: Timestamp) {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let wait = if are_counted() { queue_wait(attempt) } else { None };
     let queue = &attempt.received.origin.queue;
+    attempt.runtime.processed.fetch_add(1, Ordering::Relaxed);
     attempt.span.emit(&TaskStarted { task, id, queue, attempt: attempt.number(), wait });
     let tracks = |store: &&ResultStore| {
         let of_task = attempt.task.and_then(|task| task.options.track);

@@ -9,7 +9,7 @@ use celeriac_telemetry::events::worker::task::{HookPanicked, HookTimedOut};
 use futures::FutureExt;
 use tokio::time::timeout;
 
-use crate::attempt::decide::Decision;
+use crate::attempt::decide::{Decision, REJECTED};
 use crate::attempt::{Attempt, Step};
 use crate::panics::Contained;
 use crate::task::context::TaskContext;
@@ -189,7 +189,7 @@ impl<'a> AttemptHooks<'a> {
 fn failed_by(error: TaskError, as_before: impl FnOnce(Failure) -> Decision) -> Decision {
     match error.action {
         ErrorAction::Ignore => Decision::Ignore,
-        ErrorAction::Reject => Decision::DeadLetter { reason: "rejected", failure: *error.failure },
+        ErrorAction::Reject => Decision::DeadLetter { reason: REJECTED, failure: *error.failure },
         ErrorAction::Refuse(reason) => Decision::DeadLetter { reason, failure: *error.failure },
         _ => as_before(*error.failure),
     }

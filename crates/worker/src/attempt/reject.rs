@@ -40,7 +40,7 @@ async fn steps(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Step<Process
     // The error of a decoder may repeat an argument.
     let failure = attempt.redacted.remove_from_failure(Failure::new(reason.kind(), reason.to_string()));
     let TaskHeaders { task, id, .. } = attempt.headers();
-    attempt.span.emit(&TaskRejected { task, id, reason: reason.as_str() });
+    attempt.span.emit(&TaskRejected { task, id, reason: reason.as_str(), failure: &failure });
     let dead_lettered =
         dead_letter_and_record(attempt, reason.as_str(), failure.clone(), RowDetails::default()).await?;
     let told = match reason {

@@ -321,7 +321,7 @@ async fn finish_commit(
         Committed::Stored => {
             let runtime = attempt.timing.map(|timing| timing.runtime).unwrap_or_default();
             let (task, id) = (task.name, &attempt.headers().id);
-            attempt.span.emit(&TaskSucceeded { task, id, runtime });
+            attempt.span.emit(&TaskSucceeded { task, id, result, runtime });
             attempt.span.emit(&OutcomeRecorded { task, id, state: TaskState::Success });
             announce(attempt, &row);
             let followed = after_success(attempt, result, FollowUpMode::InOutbox).await;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use celeriac_protocol::TaskState;
+use celeriac_protocol::{Failure, TaskHeaders, TaskState};
 
 use crate::metrics::{
     MESSAGES_CONSUMED, MESSAGES_DEAD_LETTERED, MESSAGES_SETTLED, PROCESS_DURATION, QUEUE_WAIT, TASKS_DELAYED,
     TASKS_FINISHED, TASKS_HELD_UNKNOWN, TASKS_INTERRUPTED, TASKS_RATE_LIMITED, TASKS_RETRIED, TASKS_SKIPPED,
     TASKS_STARTED, bounded_kind,
 };
+use crate::monitors::MonitorValue;
 
 const TARGET: &str = "celeriac::worker";
 
@@ -23,9 +24,25 @@ event! {
         queue: &'a str,
         /// True if the broker delivered it before, to any consumer.
         redelivered: bool,
+        /// The headers of the task.
+        headers: &'a TaskHeaders,
+        /// Its arguments as Python prints them, if they are known and may be shown: those by
+        /// position, and those by name.
+        arguments: Option<(&'a str, &'a str)>,
     }
     log: DEBUG "task received" { task, id, queue, redelivered };
     span: "received";
+    celery: "task-received" {
+        "uuid" = id,
+        "name" = task,
+        "args" = arguments.map(|(args, _)| args),
+        "kwargs" = arguments.map(|(_, kwargs)| kwargs),
+        "root_id" = headers.root_id.as_deref().unwrap_or(id),
+        "parent_id" = headers.parent_id.as_deref(),
+        "retries" = headers.retries,
+        "eta" = headers.eta,
+        "expires" = headers.expires,
+    };
     count: MESSAGES_CONSUMED {
         "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "messaging.destination.name" = queue
     };
@@ -47,6 +64,7 @@ event! {
     }
     log: DEBUG "task started" { task, id, attempt };
     span: "started" { "celeriac.task.wait" = wait };
+    celery: "task-started" { "uuid" = id };
     count: TASKS_STARTED { "celeriac.task.name" = task };
     time: QUEUE_WAIT(wait) { "celeriac.queue" = queue };
 }
@@ -58,11 +76,14 @@ event! {
         task: &'a str,
         /// Task id.
         id: &'a str,
+        /// The result, in JSON.
+        result: &'a str,
         /// Run time of the last attempt.
         runtime: Duration,
     }
     log: DEBUG "task succeeded" { task, id, runtime_seconds = runtime.as_secs_f64() };
     span: "succeeded";
+    celery: "task-succeeded" { "uuid" = id, "result" = MonitorValue::Json(result), "runtime" = runtime };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "SUCCESS" };
     time: PROCESS_DURATION(runtime) {
         "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "celeriac.task.name" = task
@@ -78,16 +99,17 @@ event! {
         id: &'a str,
         /// Number of the attempt that failed, from 1.
         attempt: u32,
-        /// Kind of the error of the attempt.
-        kind: &'a str,
         /// Error of the attempt.
-        error: &'a str,
+        failure: &'a Failure,
         /// Time until the next attempt.
         retry_in: Duration,
     }
-    log: WARN "task retried" { task, id, attempt, retry_in_seconds = retry_in.as_secs_f64(), error };
-    span: "retried" { "celeriac.retry.wait" = retry_in, "celeriac.error" = error };
-    count: TASKS_RETRIED { "celeriac.task.name" = task, "error.type" = bounded_kind(kind) };
+    log: WARN "task retried" {
+        task, id, attempt, retry_in_seconds = retry_in.as_secs_f64(), error = failure.to_string()
+    };
+    span: "retried" { "celeriac.retry.wait" = retry_in, "celeriac.error" = failure.to_string().as_str() };
+    celery: "task-retried" { "uuid" = id, "exception" = failure, "traceback" = failure.trace.as_deref() };
+    count: TASKS_RETRIED { "celeriac.task.name" = task, "error.type" = bounded_kind(&failure.kind) };
 }
 
 event! {
@@ -100,12 +122,22 @@ event! {
         /// Number of the last attempt, from 1.
         attempt: u32,
         /// Error of the last attempt.
-        error: &'a str,
+        failure: &'a Failure,
+        /// True if the task rejected its message.
+        rejected: bool,
         /// Run time of the last attempt.
         runtime: Duration,
     }
-    log: ERROR "task failed" { task, id, attempt, runtime_seconds = runtime.as_secs_f64(), error };
-    span: "failed" { "celeriac.error" = error };
+    log: ERROR "task failed" {
+        task, id, attempt, runtime_seconds = runtime.as_secs_f64(), error = failure.to_string()
+    };
+    span: "failed" { "celeriac.error" = failure.to_string().as_str() };
+    celery: (if rejected { "task-rejected" } else { "task-failed" }) {
+        "uuid" = id,
+        "exception" = failure,
+        "traceback" = failure.trace.as_deref(),
+        "requeue" = rejected.then_some(false),
+    };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
     time: PROCESS_DURATION(runtime) {
         "messaging.system" = "rabbitmq", "messaging.operation.name" = "process", "celeriac.task.name" = task
@@ -140,9 +172,12 @@ event! {
         id: &'a str,
         /// Reason, in one word.
         reason: &'a str,
+        /// Error.
+        failure: &'a Failure,
     }
     log: DEBUG "task rejected" { task, id, reason };
     span: "rejected" { "celeriac.dead.reason" = reason };
+    celery: "task-failed" { "uuid" = id, "exception" = failure, "traceback" = failure.trace.as_deref() };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
 }
 
@@ -155,9 +190,12 @@ event! {
         id: &'a str,
         /// Number of deliveries whose worker was lost.
         deliveries: u32,
+        /// Error.
+        failure: &'a Failure,
     }
     log: WARN "task quarantined" { task, id, deliveries };
     span: "quarantined";
+    celery: "task-failed" { "uuid" = id, "exception" = failure, "traceback" = failure.trace.as_deref() };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
 }
 
@@ -204,6 +242,7 @@ event! {
     }
     log: INFO "task requeued" { task, id, retry_in_seconds = retry_in.as_secs_f64(), error };
     span: "requeued" { "celeriac.task.delay" = retry_in };
+    celery: "task-rejected" { "uuid" = id, "requeue" = true };
 }
 
 event! {
@@ -289,6 +328,9 @@ event! {
     }
     log: WARN "task expired" { task, id };
     span: "expired";
+    celery: "task-revoked" {
+        "uuid" = id, "terminated" = false, "signum" = MonitorValue::Null, "expired" = true
+    };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
 
@@ -302,6 +344,9 @@ event! {
     }
     log: DEBUG "task revoked" { task, id };
     span: "revoked";
+    celery: "task-revoked" {
+        "uuid" = id, "terminated" = false, "signum" = MonitorValue::Null, "expired" = false
+    };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
 
@@ -315,6 +360,10 @@ event! {
     }
     log: DEBUG "task terminated" { task, id };
     span: "terminated";
+    // Celery's signal for `terminate`, SIGTERM.
+    celery: "task-revoked" {
+        "uuid" = id, "terminated" = true, "signum" = MonitorValue::Integer(15), "expired" = false
+    };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "REVOKED" };
 }
 
