@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use celeriac::events::EventStream;
 use celeriac::prelude::*;
+use celeriac_config::Environment;
 use celeriac_protocol::{HeaderMap, TaskHeaders, TaskState};
 use celeriac_telemetry::events::worker::task::{OutcomeRecorded, TaskReceived, TaskStarted, TaskSucceeded};
 use celeriac_telemetry::{Instance, LogOptions, ProcessInfo, ProcessSpan, Telemetry, TelemetryOptions, TraceOptions};
@@ -44,11 +46,21 @@ pub(crate) enum Form {
     Lines,
     /// The same lines, kept in the database too: `results.logs: 64KiB`.
     KeptLines,
+    /// Celery's monitors are told of each task, and this process is one: `worker.events: all`.
+    Events,
 }
 
 impl Form {
-    const ALL: [Self; 7] =
-        [Self::Off, Self::Traces, Self::SampledTraces, Self::Metrics, Self::Started, Self::Lines, Self::KeptLines];
+    const ALL: [Self; 8] = [
+        Self::Off,
+        Self::Traces,
+        Self::SampledTraces,
+        Self::Metrics,
+        Self::Started,
+        Self::Lines,
+        Self::KeptLines,
+        Self::Events,
+    ];
 
     /// Share of kept traces, if traces are exported.
     fn sampled(self) -> Option<f64> {
@@ -72,6 +84,7 @@ impl Form {
         match self {
             Self::Started => builder.set("results.track", "started"),
             Self::KeptLines => builder.set("results.logs", "64KiB"),
+            Self::Events => builder.set("worker.events", "all"),
             _ => builder,
         }
     }
@@ -87,6 +100,7 @@ impl fmt::Display for Form {
             Self::Started => "track: started",
             Self::Lines => "three log lines",
             Self::KeptLines => "three log lines, kept",
+            Self::Events => "events, one monitor",
         })
     }
 }
@@ -158,6 +172,7 @@ struct Round {
     receiver_us: f64,
     spans: usize,
     pages: u64,
+    events: u64,
 }
 
 /// Measures all forms on both types of queues, and prints them beside that without telemetry.
@@ -173,8 +188,8 @@ pub(crate) async fn compare(options: &Options) -> Result<()> {
         rows.extend(Row::all(queue, &rounds, options.tasks));
     }
     println!(
-        "| telemetry | queue | rate /s | off /s | ratio | client µs | off µs | receiver µs | spans a task | pages |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        "| telemetry | queue | rate /s | off /s | ratio | client µs | off µs | receiver µs | spans a task | pages | events a task |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for row in &rows {
         println!("{row}");
@@ -190,6 +205,7 @@ pub(crate) async fn compare(options: &Options) -> Result<()> {
 
 /// Runs a round in a process of its own.
 async fn measure(options: &Options, form: Form, queue: QueueType) -> Result<Round> {
+    let servers = Servers::from_environment()?;
     let folder = tempfile::tempdir()?;
     let socket = folder.path().join("health");
     let mut command = Command::new(std::env::current_exe()?);
@@ -202,18 +218,45 @@ async fn measure(options: &Options, form: Form, queue: QueueType) -> Result<Roun
     if form == Form::Metrics {
         command.args(["--listen", &format!("unix:{}", socket.display())]);
     }
+    let monitor = match form {
+        Form::Events => Some(
+            Celeriac::builder()
+                .environment(Environment::default())
+                .set("broker.url", servers.amqp.as_str())
+                .set("results.url", "none")
+                .build()?
+                .client()
+                .await?,
+        ),
+        _ => None,
+    };
+    let stream = match &monitor {
+        Some(client) => Some(client.events().await?),
+        None => None,
+    };
+    let events = AtomicU64::new(0);
     let pages = AtomicU64::new(0);
     let before = cpu_seconds()?;
     let output = tokio::select! {
         output = command.stdin(Stdio::null()).kill_on_drop(true).output() => output?,
         never = read_pages(&socket, &pages) => match never {},
+        never = count_events(stream, &events) => match never {},
     };
+    if let Some(client) = monitor {
+        client.close().await;
+    }
     let receiver_us = (cpu_seconds()? - before) / options.tasks as f64 * 1e6;
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().rev().find(|line| line.starts_with("Error")).unwrap_or_default();
     ensure!(output.status.success(), "a round of `{form}` on a {queue} queue failed: {} {said}", output.status);
     let sample = serde_json::from_slice(&output.stdout).context("a round without a sample")?;
-    Ok(Round { sample, receiver_us, spans: collector.spans().len(), pages: pages.load(Ordering::Relaxed) })
+    Ok(Round {
+        sample,
+        receiver_us,
+        spans: collector.spans().len(),
+        pages: pages.load(Ordering::Relaxed),
+        events: events.load(Ordering::Relaxed),
+    })
 }
 
 /// Reads the page of metrics each second, once there is one.
@@ -226,6 +269,16 @@ async fn read_pages(socket: &Path, pages: &AtomicU64) -> std::convert::Infallibl
             pages.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Counts the events of tasks, as a monitor does.
+async fn count_events(stream: Option<EventStream>, events: &AtomicU64) -> std::convert::Infallible {
+    if let Some(mut stream) = stream {
+        while let Some(event) = stream.next().await {
+            events.fetch_add(u64::from(event.uuid().is_some()), Ordering::Relaxed);
+        }
+    }
+    std::future::pending().await
 }
 
 /// A form on one type of queue: medians, and those without telemetry.
@@ -241,6 +294,7 @@ struct Row {
     receiver_us: f64,
     spans_a_task: f64,
     pages: f64,
+    events_a_task: f64,
 }
 
 impl Row {
@@ -263,6 +317,7 @@ impl Row {
                 receiver_us: of(rounds, &|round| round.receiver_us),
                 spans_a_task: of(rounds, &|round| round.spans as f64 / tasks as f64),
                 pages: of(rounds, &|round| round.pages as f64),
+                events_a_task: of(rounds, &|round| round.events as f64 / tasks as f64),
             }
         };
         Form::ALL.into_iter().zip(rounds).map(row).collect()
@@ -272,11 +327,11 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { telemetry, queue, rate, off_rate, ratio, client_us, off_client_us, receiver_us, .. } = self;
-        let Self { spans_a_task, pages, .. } = self;
+        let Self { spans_a_task, pages, events_a_task, .. } = self;
         write!(
             formatter,
             "| {telemetry} | {queue} | {rate:.0} | {off_rate:.0} | {ratio:.2} | {client_us:.1} | {off_client_us:.1} \
-             | {receiver_us:.1} | {spans_a_task:.2} | {pages:.0} |"
+             | {receiver_us:.1} | {spans_a_task:.2} | {pages:.0} | {events_a_task:.2} |"
         )
     }
 }
@@ -311,7 +366,7 @@ fn calls_without_telemetry() -> f64 {
         let received =
             TaskReceived { task, id, queue: &queue, redelivered: false, headers: &task_headers, arguments: None };
         span.emit(&received);
-        span.emit(&TaskStarted { task, id, queue: &queue, attempt: 1, wait: None });
+        span.emit(&TaskStarted { task, id, queue: &queue, attempt: 1, wait: None, arguments: None });
         let _ = futures::FutureExt::now_or_never(span.run(async {}));
         span.emit(&TaskSucceeded { task, id, result: "null", runtime: Duration::ZERO });
         span.emit(&OutcomeRecorded { task, id, state: TaskState::Success });

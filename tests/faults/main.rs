@@ -24,6 +24,7 @@ mod control;
 mod database_stopped;
 mod dead_replayed;
 mod delays;
+mod events;
 mod failover;
 mod follow_ups_killed;
 mod full_disk;

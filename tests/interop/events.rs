@@ -1,7 +1,12 @@
 //! Events of a Rust worker, as Celery's monitors see them.
 
+use std::collections::BTreeMap;
+
+use celeriac::events::FleetState;
 use celeriac::prelude::*;
 use celeriac_tests::{Bed, PythonApp, PythonClient, Running, eventually};
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
 use serde_json::{Value as Json, json};
 
 #[task(name = "rust.sum")]
@@ -150,4 +155,145 @@ async fn a_worker_without_events_of_tasks_sends_its_own(bed: Bed) {
 
     client.stop().await;
     monitor.stop().await;
+}
+
+/// Number of tasks of each kind on each side.
+const EACH: usize = 1_200;
+
+/// Number of tasks of each side that are revoked before they start.
+const REVOKED: usize = 200;
+
+/// Sends tasks of one side that succeed, fail, retry and are revoked. Returns the ids.
+async fn send_all(client: &mut PythonClient, prefix: &str, revoked: &[String]) -> Vec<String> {
+    for id in revoked {
+        client.send(&format!("{prefix}.sum"), json!([1, 2]), json!({"task_id": id})).await;
+    }
+    let mut ids = revoked.to_vec();
+    for (task, args, options) in [
+        ("sum", json!([1, 2]), json!({})),
+        ("sum", json!([3, 4]), json!({})),
+        ("refuse", json!([]), json!({})),
+        ("twice", json!([]), json!({})),
+    ] {
+        let task = format!("{prefix}.{task}");
+        let command = json!({"command": "send", "task": task, "args": args, "options": options, "count": EACH});
+        let sent = client.get(command).await;
+        ids.extend(sent["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+    }
+    ids
+}
+
+/// Returns the states of tasks, and how many tasks have each.
+fn counted<'a>(states: impl Iterator<Item = &'a str>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for state in states {
+        *counts.entry(state.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+#[celeriac_tests::test(real, threads = 2)]
+async fn celerys_state_and_ours_are_equal_after_ten_thousand_tasks_on_both_kinds_of_workers(bed: Bed) {
+    let app = PythonApp::new(&bed).await.set("INTEROP_SETTINGS", r#"{"worker_send_task_events": true}"#);
+    let mut monitor = app.monitor().await;
+    let running = worker(&bed, "all").await;
+    let python = app.worker(2).await;
+    let mut stream = running.client.events().await.unwrap();
+    let mut client = app.client().await;
+
+    let new_ids = || (0..REVOKED).map(|_| uuid::Uuid::now_v7().to_string()).collect::<Vec<_>>();
+    let (of_rust, of_python) = (new_ids(), new_ids());
+    running.client.revoke(&of_rust).await.unwrap();
+    client.get(json!({"command": "revoke", "ids": of_python})).await;
+    let mut fleet = FleetState::new(100_000);
+    let sending = async {
+        let mut ids = send_all(&mut client, "rust", &of_rust).await;
+        ids.extend(send_all(&mut client, "interop", &of_python).await);
+        ids
+    };
+    // Events that nobody receives within five seconds are lost.
+    let receiving = async {
+        let mut ended = 0;
+        while ended < 2 * (4 * EACH + REVOKED) {
+            let event = stream.next().await.unwrap();
+            ended += usize::from(["task-succeeded", "task-failed", "task-revoked"].contains(&event.kind.as_str()));
+            fleet.apply(&event);
+        }
+    };
+    let both = async { tokio::join!(sending, receiving) };
+    let (ids, ()) = tokio::time::timeout(seconds(300), both).await.unwrap();
+    let mut ask = async || monitor.get(json!({"command": "state"})).await;
+    let is_ready = |state: &Json| {
+        let tasks = state["tasks"].as_object().unwrap();
+        tasks.len() == ids.len()
+            && tasks.values().all(|task| ["SUCCESS", "FAILURE", "REVOKED"].iter().any(|end| task["state"] == *end))
+    };
+    let celerys = tokio::time::timeout(seconds(60), async {
+        loop {
+            let state = ask().await;
+            if is_ready(&state) {
+                return state;
+            }
+        }
+    });
+    let celerys = celerys.await.unwrap();
+
+    let counts = counted(fleet.tasks().map(|task| task.state.as_str()));
+    println!("tasks of both sides by state: {counts:?}; events: {}", fleet.event_count());
+    let expected = [("FAILURE", 2 * EACH), ("REVOKED", 2 * REVOKED), ("SUCCESS", 6 * EACH)];
+    assert_eq!(counts, expected.map(|(state, count)| (state.to_owned(), count)).into());
+    for id in &ids {
+        let ours = serde_json::to_value(fleet.task(id).unwrap()).unwrap();
+        let theirs = celerys["tasks"][id].as_object().unwrap();
+        for (field, value) in theirs {
+            assert_eq!(&ours[field], value, "{field} of {id}");
+        }
+    }
+    for (hostname, worker) in celerys["workers"].as_object().unwrap() {
+        let ours = &fleet.workers()[hostname];
+        assert_eq!((json!(ours.pid), json!(ours.sw_ident)), (worker["pid"].clone(), worker["sw_ident"].clone()));
+    }
+    stream.close().await;
+    client.stop().await;
+    monitor.stop().await;
+    running.stop().await;
+    python.kill().await;
+}
+
+#[celeriac_tests::test(real)]
+async fn a_stream_of_events_survives_garbage_and_tells_of_sent_tasks(bed: Bed) {
+    let running = worker(&bed, "all").await;
+    let program = bed.program([]).set("client.task_sent_events", "true").set("client.headers", "full");
+    let program = program.set("queues", "{interop-rust: {type: classic}}").set("default_queue", "interop-rust");
+    let client = bed.client(program).await;
+    let mut stream = client.events().await.unwrap();
+    let peer = bed.peer().await;
+    for garbage in ["", "[[[[", "{}", "[1, null]", "{\"type\": 7}", "\u{0}\u{1}"] {
+        let properties = BasicProperties::default().with_content_type("application/json".into());
+        let (exchange, options) = ("celeryev".into(), BasicPublishOptions::default());
+        peer.channel()
+            .basic_publish(exchange, "task.multi".into(), options, garbage.as_bytes(), properties)
+            .await
+            .unwrap();
+    }
+
+    let handle = sum(1, 2).submit(&client).await.unwrap();
+    let mut kinds = Vec::new();
+    let seen = async {
+        while kinds.len() < 4 {
+            let event = stream.next().await.unwrap();
+            if event.uuid() == Some(handle.id()) {
+                kinds.push((event.kind.clone(), event.text("args").map(str::to_owned)));
+            }
+        }
+    };
+    tokio::time::timeout(seconds(60), seen).await.unwrap();
+    kinds.sort();
+    let args = Some("(1, 2)".to_owned());
+    let expected =
+        [("task-received", args.clone()), ("task-sent", args), ("task-started", None), ("task-succeeded", None)];
+    assert_eq!(kinds, expected.map(|(kind, args)| (kind.to_owned(), args)));
+    assert_eq!(stream.unreadable(), 6);
+    stream.close().await;
+    running.stop().await;
 }

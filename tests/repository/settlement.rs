@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::files::{files, root};
 
 /// The files of worker and client that settle a delivery, as `ARCHITECTURE.md` names them.
-const SETTLES: [&str; 5] = [
+const SETTLES: [&str; 6] = [
     "crates/client/src/control/mailbox.rs",
+    "crates/client/src/events/stream.rs",
     "crates/client/src/replies.rs",
     "crates/worker/src/attempt/settle.rs",
     "crates/worker/src/control.rs",

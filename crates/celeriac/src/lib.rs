@@ -26,6 +26,7 @@
 //! - [`prelude`]: the imports of a program that defines and submits tasks. No name in it clashes
 //!   with a name of `axum`, `serde_json`, `anyhow` or the standard prelude;
 //! - [`hooks`]: code around attempts;
+//! - [`events`]: events of workers and tasks;
 //! - [`protocol`]: the values and bodies of messages;
 //! - [`settings`]: the configuration as a whole;
 //! - [`Error`] and [`errors`]: errors, and the causes in them;
@@ -76,6 +77,11 @@ pub use jiff;
 /// Code that runs around the attempts of tasks.
 pub mod hooks {
     pub use celeriac_worker::hooks::{Decided, Hooks, Start, TaskOutput};
+}
+
+/// Events for Celery's monitors, and a monitor of one's own.
+pub mod events {
+    pub use celeriac_client::events::{EventLevel, EventStream, FleetState, FleetTask, FleetWorker, MonitorEvent};
 }
 
 /// Wire types: values, bodies and signatures as messages carry them.

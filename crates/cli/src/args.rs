@@ -23,7 +23,7 @@ use crate::program::Override;
 pub(crate) use command_name::CommandName;
 pub use db::{DbVerb, PruneArgs};
 pub use dead::{DeadFilter, DeadQueues, DeadVerb, ListDeadArgs, PurgeArgs, RemovalArgs, ReplayArgs, ShowDeadArgs};
-pub use query::{FailuresArgs, QueryArgs, RetryArgs, TopArgs};
+pub use query::{EventsArgs, FailuresArgs, QueryArgs, RetryArgs, TopArgs};
 pub use remote::{RemoteArgs, WorkersArgs};
 pub use retries::{OverdueArgs, RetriesVerb, SendRetriesArgs};
 pub use topology::{ApplyArgs, ExportArgs, ExportFormat, MigrateArgs, QueuesArgs, TopologyVerb};
@@ -100,6 +100,9 @@ pub enum Verb {
     /// Show rate, failures and times of each task, again and again
     #[command(after_help = help::TOP.text())]
     Top(TopArgs),
+    /// Show events of workers and tasks as they happen
+    #[command(after_help = help::EVENTS.text())]
+    Events(EventsArgs),
     /// Show failures by error
     #[command(after_help = help::FAILURES.text())]
     Failures(FailuresArgs),

@@ -34,6 +34,13 @@ pub(crate) fn refresh<T: Serialize>(json: bool, value: &T, text: impl FnOnce() -
     writeln!(out, "{clear}{}", answer.trim_end()).and_then(|()| out.flush()).is_ok()
 }
 
+/// Prints one of many answers, each on a line of its own. Returns false if nothing reads them.
+pub(crate) fn line<T: Serialize>(json: bool, value: &T, text: impl FnOnce() -> String) -> bool {
+    let answer = if json { serde_json::to_string(value).unwrap_or_default() } else { printable(&text()).into_owned() };
+    let mut out = io::stdout().lock();
+    writeln!(out, "{answer}").and_then(|()| out.flush()).is_ok()
+}
+
 /// Prints a notice or a question's subject, which is not part of the answer.
 pub(crate) fn notice(text: &str) {
     eprintln!("{}", printable(text));

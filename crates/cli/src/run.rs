@@ -65,6 +65,7 @@ where
         Verb::Workflow(verb) => Box::pin(verbs::workflow::run(&program, verb, global.json)).await,
         Verb::Query(args) => Box::pin(verbs::query::run(&program, args, name, global.json)).await,
         Verb::Top(args) => Box::pin(verbs::top::run(&program, args, global.json)).await,
+        Verb::Events(args) => Box::pin(verbs::events::run(&program, &args, global.json)).await,
         Verb::Failures(args) => Box::pin(verbs::failures::run(&program, args, global.json)).await,
         Verb::Retry(args) => Box::pin(verbs::retry::run(&program, args, name, global.json)).await,
         Verb::Revoke(args) => Box::pin(verbs::revoke::run(&program, args, name, global.json)).await,

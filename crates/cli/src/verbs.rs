@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod db;
 pub(crate) mod dead;
+pub(crate) mod events;
 pub(crate) mod failures;
 pub(crate) mod list;
 pub(crate) mod logs;

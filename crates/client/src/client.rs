@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use celeriac_broker::{Broker, BrokerHealth};
+use celeriac_broker::{Broker, BrokerHealth, Error as BrokerError};
 use celeriac_protocol::task::TrackedStates;
 use celeriac_protocol::{DecodeLimits, LamportClock};
 use celeriac_results::{Backend, SentTasks, StoreClock};
@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::children::Children;
 use crate::control::RemoteControl;
+use crate::events::{EventStream, SentEvents};
 use crate::options::ClientOptions;
 use crate::replies::Replies;
 
@@ -85,6 +86,8 @@ pub(crate) struct ClientInner {
     pub(crate) track: TrackedStates,
     /// Started by the first task whose sending is tracked.
     pub(crate) sent_tasks: OnceLock<SentTasks>,
+    /// Started by the first task of which monitors are told.
+    pub(crate) sent_events: OnceLock<SentEvents>,
     pub(crate) clock: StoreClock,
     /// The logical clock of this process among Celery's.
     pub(crate) lamport: Arc<LamportClock>,
@@ -134,6 +137,7 @@ impl Client {
             results,
             track,
             sent_tasks: OnceLock::new(),
+            sent_events: OnceLock::new(),
             clock,
             lamport: Arc::default(),
             replies,
@@ -234,6 +238,14 @@ impl Client {
         self.inner.control.clone()
     }
 
+    /// Receives the events of all workers and clients on this broker, of Celery's too.
+    ///
+    /// # Errors
+    /// Returns an error if the queue for the events cannot be declared.
+    pub async fn events(&self) -> Result<EventStream, BrokerError> {
+        EventStream::open(Arc::clone(&self.inner.broker), Arc::clone(&self.inner.lamport)).await
+    }
+
     /// Returns the health of the broker as this client's connections see it, for a health check.
     ///
     /// A client that has not submitted anything yet is disconnected: it connects with the first
@@ -264,6 +276,9 @@ impl Client {
     pub async fn close(&self) {
         if let Some(replies) = &self.inner.replies {
             replies.close().await;
+        }
+        if let Some(events) = self.inner.sent_events.get() {
+            events.close().await;
         }
         self.inner.control.close().await;
         self.inner.broker.close().await;

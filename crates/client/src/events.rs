@@ -2,13 +2,24 @@
 //!
 //! - `writer`: events as JSON;
 //! - `buffer`: events on their way to the broker, within a bound;
-//! - `sender`: takes events from tasks without a wait, and publishes them.
+//! - `sender`: takes events from tasks without a wait, and publishes them;
+//! - `sent`: the events of tasks that a client sends;
+//! - `reader`: events of messages, whoever sent them; `stream`: receives them;
+//! - `fleet_state`: workers and tasks, as far as events tell of them.
 
 mod buffer;
+mod fleet_state;
+mod reader;
 mod sender;
+mod sent;
+mod stream;
 mod writer;
 
+pub use fleet_state::{FleetState, FleetTask, FleetWorker};
+pub use reader::MonitorEvent;
 pub use sender::{EventHeartbeat, EventSender, WorkerLoad};
+pub(crate) use sent::{SentEvents, SentMessage};
+pub use stream::EventStream;
 
 use celeriac_topology::{ExchangeKind, ExchangeOptions, Topology};
 use serde::{Deserialize, Serialize};

@@ -26,6 +26,8 @@ pub struct ClientOptions {
     /// True if tasks request replies, also with a result store. `rpc://` as the result store sets
     /// it.
     pub request_replies: bool,
+    /// Tells Celery's monitors of each task that is sent.
+    pub task_sent_events: bool,
 }
 
 impl Default for ClientOptions {
@@ -37,6 +39,7 @@ impl Default for ClientOptions {
             result_timeout: Duration::from_secs(600),
             chord_deadline: Duration::from_secs(30 * 24 * 3600),
             request_replies: false,
+            task_sent_events: false,
         }
     }
 }

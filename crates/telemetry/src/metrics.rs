@@ -179,6 +179,7 @@ metrics! {
     counter TASKS_FINISHED: "celeriac.tasks.finished" in "{task}", "Tasks that reached a final state.";
     counter MONITOR_EVENTS_SENT: "celeriac.monitors.events.sent" in "{event}", "Events for Celery's monitors published and confirmed.";
     counter MONITOR_EVENTS_DROPPED: "celeriac.monitors.events.dropped" in "{event}", "Events for Celery's monitors lost, because the broker took them too slowly.";
+    counter MONITOR_EVENTS_UNREADABLE: "celeriac.monitors.events.unreadable" in "{message}", "Messages on the exchange of events that are no events.";
     histogram PROCESS_DURATION: "messaging.process.duration" in "s", "Run time of the last attempt of a task.";
 }
 

@@ -18,6 +18,8 @@ pub type MonitorField<'a> = (&'static str, MonitorValue<'a>);
 pub enum MonitorValue<'a> {
     /// No value.
     Null,
+    /// No value, and no field.
+    Absent,
     /// Text.
     Text(&'a str),
     /// A number. A duration is its seconds.

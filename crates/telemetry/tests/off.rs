@@ -33,7 +33,7 @@ fn work_through_a_task() {
     };
     let process = ProcessSpan::start(&headers, &info);
     assert_eq!(process.trace_id(), None);
-    process.emit(&TaskStarted { task: "t", id: "1", queue: "q", attempt: 1, wait: None });
+    process.emit(&TaskStarted { task: "t", id: "1", queue: "q", attempt: 1, wait: None, arguments: None });
     assert_eq!(process.run_blocking(|| 7)(), 7);
     // A retry keeps its headers, and with them the trace of others.
     PublishSpan::start(&PublishInfo { task: "t", id: "1", exchange: "", routing_key: "q" }).inject(&mut headers);

@@ -107,6 +107,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) embed: Embed,
     /// The arguments, for the row.
     pub(crate) arguments: Option<RecordedArguments>,
+    /// The arguments as Python prints them, if monitors are told and the message has no such text.
+    pub(crate) shown_arguments: Option<Box<(String, String)>>,
     /// The values of arguments that are not shown, once the arguments are known.
     pub(crate) redacted: RedactedValues,
     /// Start and duration of the run.

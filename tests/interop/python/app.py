@@ -94,6 +94,24 @@ def add(x, y):
     return x + y
 
 
+# As the tasks rust.sum, rust.refuse and rust.twice of events.rs.
+@app.task(name="interop.sum")
+def add_up(x, y):
+    return x + y
+
+
+@app.task(name="interop.refuse")
+def refuse():
+    raise ValueError("it's too late")
+
+
+@app.task(name="interop.twice", bind=True)
+def twice(self):
+    if self.request.retries == 0:
+        raise self.retry(countdown=0, exc=RuntimeError("not yet"))
+    return self.request.retries + 1
+
+
 @app.task(name="interop.concat")
 def concat(*parts):
     return "".join(parts)

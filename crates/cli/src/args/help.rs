@@ -113,6 +113,12 @@ pub(super) const TOP: HelpEnd = HelpEnd {
     exits: CONNECTS,
 };
 
+pub(super) const EVENTS: HelpEnd = HelpEnd {
+    sections: "",
+    examples: &["celeriac events", "celeriac events --json | jq .type", "celeriac events --state --every 2s"],
+    exits: CONNECTS,
+};
+
 pub(super) const FAILURES: HelpEnd = HelpEnd {
     sections: "",
     examples: &["celeriac failures", "celeriac failures --since 1d -t 'shop.*' --json"],

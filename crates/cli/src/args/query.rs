@@ -1,4 +1,4 @@
-//! Flags of the verbs that read the result store with queries.
+//! Flags of the verbs that read the result store with queries, and of `events`.
 
 use std::time::Duration;
 
@@ -53,6 +53,20 @@ pub struct TopArgs {
     /// Only this queue
     #[arg(short = 'Q', long, value_name = "QUEUE")]
     pub queue: Option<String>,
+}
+
+/// Flags of `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Print each event (the default)
+    #[arg(short, long, conflicts_with = "state")]
+    pub dump: bool,
+    /// Print workers and tasks instead, again and again
+    #[arg(long)]
+    pub state: bool,
+    /// Time between two prints of the state
+    #[arg(long, value_name = "DURATION", value_parser = every, default_value = "1s")]
+    pub every: Duration,
 }
 
 fn every(text: &str) -> Result<Duration, String> {

@@ -56,6 +56,7 @@ pub(super) fn end(event: &mut Vec<u8>, clock: u64) {
 fn write_value(out: &mut Vec<u8>, name: &str, value: MonitorValue<'_>) {
     match value {
         MonitorValue::Null => write(out, name, &()),
+        MonitorValue::Absent => {}
         MonitorValue::Text(text) => write(out, name, &shorten(text, LONGEST)),
         MonitorValue::Number(number) => write(out, name, &number),
         MonitorValue::Integer(number) => write(out, name, &number),

@@ -10,6 +10,7 @@ use super::prepare::PreparedTask;
 use super::resolve::{DynamicCall, ResolvedCall};
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::events::{SentEvents, SentMessage};
 use crate::handle::{Origin, TaskHandle};
 
 /// Marks a message that may be on its queue already. The worker then reads the result store before
@@ -75,7 +76,12 @@ impl Client {
         let delay = eta.map(|eta| self.clock().time_until(eta)).filter(|delay| !delay.is_zero());
         let span = PublishSpan::start(&PublishInfo { task: &task, id: &id, exchange, routing_key }).delayed(delay);
         span.inject(&mut outgoing.message.headers);
+        let told = self.inner.options.task_sent_events.then(|| outgoing.message.headers.clone());
         let sent = self.inner.broker.publish(outgoing).await;
+        if let (Ok(()), Some(headers)) = (&sent, &told) {
+            let queue: &str = if let [queue] = &*destination.queues { queue } else { routing_key };
+            self.tell_monitors(SentMessage { task: &task, id: &id, queue, exchange, routing_key, headers });
+        }
         match &sent {
             Ok(()) => TaskSent { task: &task, id: &id, exchange, routing_key }.emit(),
             Err(error) => SendFailed { task: &task, id: &id, error: &ErrorChain(error).to_string() }.emit(),
@@ -87,6 +93,13 @@ impl Client {
             within.add(&id);
         }
         Ok(())
+    }
+
+    /// Tells monitors of a task that is on a queue.
+    fn tell_monitors(&self, sent: SentMessage<'_>) {
+        let inner = &self.inner;
+        let start = || SentEvents::start(&inner.broker, &inner.origin, &inner.lamport);
+        inner.sent_events.get_or_init(start).tell(sent);
     }
 
     /// Declares exchanges and queues before the first message.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::{MONITOR_EVENTS_DROPPED, MONITOR_EVENTS_SENT};
+use crate::metrics::{MONITOR_EVENTS_DROPPED, MONITOR_EVENTS_SENT, MONITOR_EVENTS_UNREADABLE};
 
 const TARGET: &str = "celeriac::monitors";
 
@@ -35,4 +35,27 @@ event! {
         error: &'a str,
     }
     log: WARN "monitors not told" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// A receiver of events cannot consume its queue. Another attempt follows.
+    pub struct EventsInterrupted<'a> {
+        /// Time until the next attempt.
+        retry_in: Duration,
+        /// Error.
+        error: &'a str,
+    }
+    log: WARN "events interrupted" { retry_in_seconds = retry_in.as_secs_f64(), error };
+}
+
+event! {
+    /// A message on the exchange of events is no event, and is skipped.
+    pub struct EventsUnreadable<'a> {
+        /// The routing key.
+        routing_key: &'a str,
+        /// Error.
+        error: &'a str,
+    }
+    log: DEBUG "event unreadable" { routing_key, error };
+    count: MONITOR_EVENTS_UNREADABLE;
 }

@@ -60,6 +60,7 @@ pub(crate) fn read_headers(
         task: None,
         embed: Embed::default(),
         arguments: None,
+        shown_arguments: None,
         redacted: RedactedValues::default(),
         timing: None,
         memory: None,
@@ -100,7 +101,7 @@ fn begin_span(runtime: &WorkerRuntime, received: &Received, delivery_tag: u64) -
 
 /// Returns the arguments as Python prints them, if the sender has written them and the task does
 /// not redact any.
-fn shown_arguments<'a>(runtime: &WorkerRuntime, received: &'a Received) -> Option<(&'a str, &'a str)> {
+pub(crate) fn shown_arguments<'a>(runtime: &WorkerRuntime, received: &'a Received) -> Option<(&'a str, &'a str)> {
     let headers = &received.message.headers;
     let shown = headers.text(names::ARGSREPR).zip(headers.text(names::KWARGSREPR))?;
     let redacts = |task: &TaskDefinition| task.options.redact.is_some();

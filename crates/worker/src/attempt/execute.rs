@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::decode::shown_arguments;
 use crate::attempt::hooks::{AttemptHooks, around};
 use crate::attempt::recorded::{RecordedArguments, RunTiming};
 use crate::attempt::reject::reject;
@@ -68,6 +69,9 @@ pub(crate) fn prepare<'a>(
     } else {
         attempt.keeps_outcome().then(|| RecordedArguments::of(&mut body))
     };
+    if attempt.runtime.monitors.are_told() && shown_arguments(attempt.runtime, &attempt.received).is_none() {
+        attempt.shown_arguments = Some(Box::new(task.shown_arguments(&body)));
+    }
     let changed = attempt.runtime.limits_at_run_time.find(task.name);
     let limits = time_limits::in_force(attempt.headers().limits, &task.options, changed);
     let hard = limits.hard.filter(|_| task.can_be_ended());
@@ -119,7 +123,8 @@ pub(crate) fn tell_started(attempt: &Attempt<'_>, started_at: Timestamp) {
     let wait = if are_counted() { queue_wait(attempt) } else { None };
     let queue = &attempt.received.origin.queue;
     attempt.runtime.processed.fetch_add(1, Ordering::Relaxed);
-    attempt.span.emit(&TaskStarted { task, id, queue, attempt: attempt.number(), wait });
+    let arguments = attempt.shown_arguments.as_ref().map(|shown| (shown.0.as_str(), shown.1.as_str()));
+    attempt.span.emit(&TaskStarted { task, id, queue, attempt: attempt.number(), wait, arguments });
     let tracks = |store: &&ResultStore| {
         let of_task = attempt.task.and_then(|task| task.options.track);
         of_task.unwrap_or(store.track) >= TrackedStates::Started && attempt.keeps_outcome()

@@ -8,6 +8,7 @@ use std::panic::Location;
 
 use celeriac_client::Call;
 use celeriac_protocol::redact::{RedactedValues, redact};
+use celeriac_protocol::repr::{repr_args, repr_kwargs};
 use celeriac_protocol::value::{Map, Value};
 use celeriac_protocol::{ArgumentError, Arguments, Body, Parameter, Task, TaskOptions, TaskValue};
 use celeriac_results::PgConnection;
@@ -243,6 +244,16 @@ impl TaskDefinition {
             Some(paths) => redact(paths, self.parameters(), args, kwargs),
             None => RedactedValues::default(),
         }
+    }
+
+    /// Returns the arguments as Python prints them, without those that the task redacts.
+    pub(crate) fn shown_arguments(&self, body: &Body) -> (String, String) {
+        if self.options.redact.is_none() {
+            return (repr_args(&body.args), repr_kwargs(&body.kwargs));
+        }
+        let (mut args, mut kwargs) = (body.args.clone(), body.kwargs.clone());
+        self.redact(&mut args, &mut kwargs);
+        (repr_args(&args), repr_kwargs(&kwargs))
     }
 
     /// Returns `true` if the task has a thread of its own.

@@ -61,10 +61,17 @@ event! {
         attempt: u32,
         /// Time since the task was sent, or was due. `None` if it is not known.
         wait: Option<Duration>,
+        /// Its arguments as Python prints them, if they were not known at its arrival: those by
+        /// position, and those by name.
+        arguments: Option<(&'a str, &'a str)>,
     }
     log: DEBUG "task started" { task, id, attempt };
     span: "started" { "celeriac.task.wait" = wait };
-    celery: "task-started" { "uuid" = id };
+    celery: "task-started" {
+        "uuid" = id,
+        "args" = arguments.map_or(MonitorValue::Absent, |(args, _)| args.into()),
+        "kwargs" = arguments.map_or(MonitorValue::Absent, |(_, kwargs)| kwargs.into()),
+    };
     count: TASKS_STARTED { "celeriac.task.name" = task };
     time: QUEUE_WAIT(wait) { "celeriac.queue" = queue };
 }
@@ -136,7 +143,7 @@ event! {
         "uuid" = id,
         "exception" = failure,
         "traceback" = failure.trace.as_deref(),
-        "requeue" = rejected.then_some(false),
+        "requeue" = if rejected { MonitorValue::Flag(false) } else { MonitorValue::Absent },
     };
     count: TASKS_FINISHED { "celeriac.task.name" = task, "celeriac.task.state" = "FAILURE" };
     time: PROCESS_DURATION(runtime) {
