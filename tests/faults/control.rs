@@ -1,5 +1,6 @@
 //! Remote control while everything else is busy or away.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use celeriac::RemoteControl;
@@ -27,7 +28,7 @@ const FLOWER: Duration = Duration::from_secs(1);
 fn remote(url: &str) -> RemoteControl {
     let options = BrokerOptions { url: Secret::new(url), ..BrokerOptions::default() };
     let broker = celeriac_broker::connect(&options, "remote").unwrap();
-    RemoteControl::new(broker).to([NODE]).timeout(Duration::from_secs(10))
+    RemoteControl::new(broker, Arc::default()).to([NODE]).timeout(Duration::from_secs(10))
 }
 
 /// Asks many times, and prints how long the answers took.

@@ -211,6 +211,9 @@ async fn both_workers_answer_alike_to_every_control_command(bed: Bed) {
     same(fleet.control(&["add_consumer", "control-extra"]).await);
     same(fleet.control(&["cancel_consumer", "control-extra"]).await);
     same(fleet.control(&["heartbeat"]).await);
+    for command in ["enable_events", "enable_events", "disable_events", "disable_events"] {
+        same(fleet.control(&[command]).await);
+    }
     same(fleet.control(&["revoke", "one-id"]).await);
     same(fleet.control(&["revoke_by_stamped_headers", "tenant=7"]).await);
     same(fleet.control(&["terminate", "SIGTERM", "nobodys-id"]).await);

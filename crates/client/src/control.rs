@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use celeriac_broker::Broker;
 use celeriac_protocol::control::{Matcher, Recipients};
-use celeriac_protocol::{ControlReply, Map, Value};
+use celeriac_protocol::{ControlReply, LamportClock, Map, Value};
 
 use crate::control::mailbox::Mailbox;
 use crate::error::{Error, Result};
@@ -45,8 +45,9 @@ pub struct RemoteControl {
 impl RemoteControl {
     /// Returns the remote control of all workers of a broker.
     #[doc(hidden)]
-    pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { mailbox: Arc::new(Mailbox::new(broker)), recipients: Recipients::All, timeout: TIMEOUT, limit: None }
+    pub fn new(broker: Arc<dyn Broker>, clock: Arc<LamportClock>) -> Self {
+        let mailbox = Arc::new(Mailbox::new(broker, clock));
+        Self { mailbox, recipients: Recipients::All, timeout: TIMEOUT, limit: None }
     }
 
     /// Addresses the workers of these names. It waits no longer than until all have replied.

@@ -295,6 +295,8 @@ impl Worker {
             broker_url: self.broker_url.clone(),
             results_url: self.results_url.clone(),
             settings: self.settings.clone(),
+            clock: Arc::clone(self.client().lamport()),
+            events: Arc::clone(&self.events),
         }));
         self.services.run("remote control", answer_requests(Arc::clone(&node), self.services.stop.clone()));
         self.services.run("mingle", mingle(node, self.services.stop.clone()));

@@ -5,6 +5,7 @@
 mod commands;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use celeriac_client::{Client, Error as ClientError, RemoteControl};
 use celeriac_config::{did_you_mean, duration, nearest};
@@ -97,7 +98,7 @@ async fn ask(
     }
     let broker = program.open_broker()?;
     let health = broker.health();
-    let remote = addressed(RemoteControl::new(broker.clone()), workers);
+    let remote = addressed(RemoteControl::new(broker.clone(), Arc::default()), workers);
     let replies = waiting::for_broker(&program.broker, health, remote.ask(command, arguments)).await;
     remote.close().await;
     broker.close().await;

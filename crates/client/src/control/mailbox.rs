@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use celeriac_broker::{Broker, Consumer, Error, Outgoing, Result, TransientExchange, TransientQueue};
 use celeriac_protocol::control::{self, Recipients, ReplyAddress};
-use celeriac_protocol::{ControlReply, ControlRequest, Map};
+use celeriac_protocol::{ControlReply, ControlRequest, LamportClock, Map};
 use celeriac_telemetry::Event;
 use celeriac_telemetry::clock;
 use celeriac_telemetry::events::client::ControlReplyUnreadable;
@@ -31,15 +31,15 @@ pub(super) struct Mailbox {
     id: String,
     opened: OnceCell<()>,
     awaited: Arc<AwaitedReplies>,
+    lamport: Arc<LamportClock>,
     service: TaskTracker,
     closed: CancellationToken,
 }
 
-/// The requests that await replies, by ticket, and the logical time.
+/// The requests that await replies, by ticket.
 #[derive(Default)]
 struct AwaitedReplies {
     by_ticket: Mutex<HashMap<String, mpsc::Sender<ControlReply>>>,
-    clock: Mutex<u64>,
 }
 
 /// A request that awaits replies. Dropping it ends that.
@@ -50,12 +50,13 @@ struct OpenRequest<'a> {
 }
 
 impl Mailbox {
-    pub(super) fn new(broker: Arc<dyn Broker>) -> Self {
+    pub(super) fn new(broker: Arc<dyn Broker>, lamport: Arc<LamportClock>) -> Self {
         Self {
             broker,
             id: Uuid::now_v7().to_string(),
             opened: OnceCell::new(),
             awaited: Arc::default(),
+            lamport,
             service: TaskTracker::new(),
             closed: CancellationToken::new(),
         }
@@ -104,7 +105,7 @@ impl Mailbox {
         reply: Option<(ReplyAddress, f64)>,
     ) -> Result<()> {
         let (reply_to, expires) = reply.unzip();
-        let clock = self.awaited.tick();
+        let clock = self.lamport.tick();
         let request = ControlRequest { method: command.to_owned(), arguments, recipients, reply_to, expires, clock };
         let message = request
             .to_message()
@@ -126,7 +127,8 @@ impl Mailbox {
         };
         let open = || async {
             let consumer = self.broker.consume_transient(queue).await?;
-            self.service.spawn(serve(consumer, Arc::clone(&self.awaited), self.closed.clone()));
+            let (awaited, lamport) = (Arc::clone(&self.awaited), Arc::clone(&self.lamport));
+            self.service.spawn(serve(consumer, awaited, lamport, self.closed.clone()));
             Ok(())
         };
         self.opened.get_or_try_init(open).await.copied()
@@ -146,10 +148,18 @@ impl Drop for Mailbox {
 }
 
 /// Passes replies on until the mailbox is closed.
-async fn serve(mut consumer: Consumer, awaited: Arc<AwaitedReplies>, closed: CancellationToken) {
+async fn serve(
+    mut consumer: Consumer,
+    awaited: Arc<AwaitedReplies>,
+    lamport: Arc<LamportClock>,
+    closed: CancellationToken,
+) {
     while let Some(Some(delivery)) = closed.run_until_cancelled(consumer.next()).await {
         match ControlReply::read(&delivery.message) {
-            Ok(reply) => awaited.pass_on(reply),
+            Ok(reply) => {
+                lamport.adjust(reply.clock);
+                awaited.pass_on(reply);
+            }
             Err(error) => ControlReplyUnreadable { error: &error.to_string() }.emit(),
         }
         delivery.settlement.ack();
@@ -167,22 +177,10 @@ impl AwaitedReplies {
 
     /// Passes a reply to its request, if that still waits and has room.
     fn pass_on(&self, reply: ControlReply) {
-        self.adjust(reply.clock);
         let sender = self.lock().get(&reply.ticket).cloned();
         if let Some(sender) = sender {
             let _ = sender.try_send(reply);
         }
-    }
-
-    fn tick(&self) -> u64 {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        *clock = clock.saturating_add(1);
-        *clock
-    }
-
-    fn adjust(&self, other: u64) {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        *clock = (*clock).max(other).saturating_add(1);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<ControlReply>>> {

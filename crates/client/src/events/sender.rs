@@ -47,6 +47,7 @@ pub struct EventSender {
     level: AtomicU8,
     buffer: Mutex<EventBuffer>,
     filled: Notify,
+    beat: Notify,
 }
 
 /// The load of a worker, for its heartbeats.
@@ -76,6 +77,7 @@ impl EventSender {
             level: AtomicU8::new(level as u8),
             buffer: Mutex::default(),
             filled: Notify::new(),
+            beat: Notify::new(),
         }
     }
 
@@ -86,6 +88,11 @@ impl EventSender {
         let (Ok(before) | Err(before)) = self.level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
         self.filled.notify_one();
         before == EventLevel::All as u8
+    }
+
+    /// Sends a heartbeat now, if the worker is online for monitors.
+    pub fn beat(&self) {
+        self.beat.notify_one();
     }
 
     /// Publishes events until the stop. A worker comes online first, sends heartbeats, and goes
@@ -203,6 +210,7 @@ impl EventPublisher<'_> {
                     () = stop.cancelled() => {}
                     () = self.sender.filled.notified() => {}
                     () = next(&mut beats), if self.online => self.beat(heartbeat),
+                    () = self.sender.beat.notified(), if self.online => self.beat(heartbeat),
                 }
                 continue;
             };

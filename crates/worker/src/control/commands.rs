@@ -1,7 +1,7 @@
 //! The function of each remote command.
 
 use celeriac_protocol::Value;
-use celeriac_protocol::control::{error, exception, ok};
+use celeriac_protocol::control::{exception, ok};
 
 use crate::control::arguments::{CommandArguments, Refusal};
 use crate::control::node::ControlNode;
@@ -41,9 +41,14 @@ pub(super) async fn run(
         "terminate" => revoke::terminate(node, arguments).await?,
         "autoscale" => return Err(exception("ValueError", "Autoscale not enabled")),
         "pool_restart" => return Err(exception("ValueError", "Pool restarts not enabled")),
-        "disable_events" | "enable_events" => return Err(error("event dispatcher unavailable")),
-        // Elections are among Python workers, and there is no dispatcher of heartbeats.
-        "election" | "heartbeat" => Value::Null,
+        "enable_events" => steer::enable_events(node),
+        "disable_events" => steer::disable_events(node),
+        "heartbeat" => {
+            node.events.beat();
+            Value::Null
+        }
+        // Elections are among Python workers.
+        "election" => Value::Null,
         "shutdown" => {
             node.shutdown.request();
             return Ok(None);

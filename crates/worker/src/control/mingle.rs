@@ -13,7 +13,7 @@ use crate::control::revoke::merge_revoked;
 /// Says hello to the other workers, and takes over what they reply. Workers that do not answer
 /// within a second are left out, as in Celery.
 pub(crate) async fn mingle(node: Arc<ControlNode>, stop: CancellationToken) {
-    let remote = RemoteControl::new(Arc::clone(&node.runtime.broker));
+    let remote = RemoteControl::new(Arc::clone(&node.runtime.broker), Arc::clone(&node.clock));
     let mut arguments = Map::new();
     arguments.insert("from_node".to_owned(), node.name().into());
     arguments.insert("revoked".to_owned(), revoked(&node).into());

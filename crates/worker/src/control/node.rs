@@ -1,9 +1,10 @@
 //! The state of a worker that remote commands read and change.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use celeriac_client::events::EventSender;
+use celeriac_protocol::LamportClock;
 use celeriac_topology::Topology;
 use serde_json::Value as Json;
 
@@ -21,7 +22,9 @@ pub(crate) struct ControlNode {
     /// The store's address, without password.
     pub(crate) results_url: String,
     pub(crate) settings: ShownSettings,
-    pub(crate) clock: LogicalClock,
+    pub(crate) clock: Arc<LamportClock>,
+    /// Sends events to monitors.
+    pub(crate) events: Arc<EventSender>,
     pub(crate) started: Instant,
     /// Exchanges and queues that were added while the worker runs.
     pub(crate) added: Mutex<Topology>,
@@ -35,6 +38,8 @@ pub(crate) struct ControlParts {
     pub(crate) broker_url: String,
     pub(crate) results_url: String,
     pub(crate) settings: ShownSettings,
+    pub(crate) clock: Arc<LamportClock>,
+    pub(crate) events: Arc<EventSender>,
 }
 
 /// The configuration of a program, with masked secrets.
@@ -48,7 +53,7 @@ pub struct ShownSettings {
 
 impl ControlNode {
     pub(crate) fn new(parts: ControlParts) -> Self {
-        let ControlParts { runtime, options, shutdown, broker_url, results_url, settings } = parts;
+        let ControlParts { runtime, options, shutdown, broker_url, results_url, settings, clock, events } = parts;
         Self {
             runtime,
             options,
@@ -56,7 +61,8 @@ impl ControlNode {
             broker_url,
             results_url,
             settings,
-            clock: LogicalClock::default(),
+            clock,
+            events,
             started: Instant::now(),
             added: Mutex::default(),
         }
@@ -65,27 +71,5 @@ impl ControlNode {
     /// Returns the name of the worker.
     pub(crate) fn name(&self) -> &str {
         &self.runtime.name
-    }
-}
-
-/// Counts what happens before what, among all workers (Lamport).
-#[derive(Debug, Default)]
-pub(crate) struct LogicalClock(AtomicU64);
-
-impl LogicalClock {
-    /// Records an event of another process.
-    pub(crate) fn adjust(&self, other: u64) {
-        let later = |own: u64| Some(own.max(other).saturating_add(1));
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
-    }
-
-    /// Records an event, and returns its time.
-    pub(crate) fn tick(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Returns the time of the last event.
-    pub(crate) fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }

@@ -1,4 +1,4 @@
-//! The commands that change slots and limits.
+//! The commands that change slots, limits and events.
 
 use std::time::Duration;
 
@@ -67,6 +67,18 @@ fn read_limit(arguments: &mut CommandArguments, name: &str) -> Result<Option<Dur
     let Some(seconds) = arguments.number(name)?.filter(|seconds| *seconds != 0.0) else { return Ok(None) };
     let limit = Duration::try_from_secs_f64(seconds);
     limit.map(Some).map_err(|problem| exception("ValueError", format!("{name}: {problem}")))
+}
+
+/// Sends the events of tasks to monitors.
+pub(super) fn enable_events(node: &ControlNode) -> Value {
+    let were_on = node.events.set_task_events(true);
+    ok(if were_on { "task events already enabled" } else { "task events enabled" })
+}
+
+/// Sends no more events of tasks.
+pub(super) fn disable_events(node: &ControlNode) -> Value {
+    let were_on = node.events.set_task_events(false);
+    ok(if were_on { "task events disabled" } else { "task events already disabled" })
 }
 
 fn find<'a>(node: &'a ControlNode, task: &str) -> Result<&'a TaskDefinition, Refusal> {
