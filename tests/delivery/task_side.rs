@@ -30,11 +30,11 @@ async fn second(ctx: TaskContext, number: i64) -> TaskResult<i64> {
 /// Is replaced in the way that its argument names. Each way ends with 10.
 #[task(name = "t.replaced", max_retries = 1, retry_backoff = "10ms")]
 async fn replaced(ctx: TaskContext, way: String) -> TaskResult<i64> {
-    let two = |a: i64, b: i64| add(a, b).signature();
     match way.as_str() {
-        "task" => ctx.replace(two(3, 7)?),
-        "chain" => ctx.replace(Chain::new(two(1, 2)?).then(Signature::new("t.add").arg(7))),
-        "chord" => ctx.replace([two(1, 2)?, two(3, 4)?].into_iter().collect::<Group>().then(Signature::new("t.sum"))),
+        "task" => ctx.replace(add(3, 7)),
+        "chain" => ctx.replace(add(1, 2).then(add.with(7))),
+        "chord" => ctx.replace(Group::new([add(1, 2), add(3, 4)]).then(sum)),
+        "signature" => ctx.replace(Chain::new(add(1, 2).signature()?).then(Signature::new("t.add").arg(7))),
         "itself" if ctx.replaced_task_nesting() < 2 => ctx.replace(replaced(way).signature()?),
         "itself" => Ok(10),
         "retried" if ctx.attempt() == 1 => Err(TaskError::new("not yet")),
@@ -46,14 +46,13 @@ async fn replaced(ctx: TaskContext, way: String) -> TaskResult<i64> {
 /// Is replaced by a group, whose results are a list.
 #[task(name = "t.several")]
 async fn several(ctx: TaskContext) -> TaskResult<Vec<i64>> {
-    let members = (1..=3).map(|number| add(number, 10).signature()).collect::<Result<Group, _>>()?;
-    ctx.replace(members)
+    ctx.replace(Group::new((1..=3).map(|number| add(number, 10))))
 }
 
 #[celeriac_tests::test]
 async fn a_replacement_ends_the_task(bed: Bed) {
     let running = bed.worker(tasks![add, sum, second, replaced, several]).await;
-    for way in ["task", "chain", "chord", "itself", "retried"] {
+    for way in ["task", "chain", "chord", "signature", "itself", "retried"] {
         let handle = replaced(way.to_owned()).submit(&running.client).await.unwrap();
         assert_eq!(handle.get().await.unwrap(), 10, "{way}");
     }
@@ -67,7 +66,7 @@ async fn a_replacement_ends_the_task(bed: Bed) {
 async fn what_follows_from_a_task_follows_from_its_replacement(bed: Bed) {
     let running = bed.worker(tasks![add, sum, second, replaced, several]).await;
     let step = |way: &str| replaced(way.to_owned()).signature().unwrap();
-    for way in ["task", "chain", "chord", "itself", "retried"] {
+    for way in ["task", "chain", "chord", "signature", "itself", "retried"] {
         let chain = Chain::new(step(way)).then(Signature::new("t.add").arg(5));
         assert_eq!(chain.submit(&running.client).await.unwrap().get().await.unwrap(), 15, "{way}");
     }

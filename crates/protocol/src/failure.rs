@@ -129,8 +129,8 @@ impl Failure {
     /// Returns the arguments of the exception as a typed value, such as a tuple.
     ///
     /// ```
-    /// use celeriac::Failure;
-    /// use celeriac::protocol::ValueError;
+    /// use celeriac_protocol::Failure;
+    /// use celeriac_protocol::value::ValueError;
     ///
     /// fn code(failure: &Failure) -> Result<i64, ValueError> {
     ///     let (_reason, code): (String, i64) = failure.args_as()?;
