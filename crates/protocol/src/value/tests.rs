@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Time};
 use uuid::Uuid;
 
 use super::*;
@@ -99,7 +99,7 @@ fn to_others_a_typed_value_is_text() {
         Value::Kombu(KombuValue::Time("01:02:00".to_owned())),
         Value::Kombu(KombuValue::Decimal("1.10".to_owned())),
     ];
-    type Read = (Uuid, Timestamp, jiff::civil::DateTime, jiff::civil::Date, jiff::civil::Time, String);
+    type Read = (Uuid, Timestamp, DateTime, Date, Time, String);
     let read: Read = Value::List(typed.to_vec()).into_typed().unwrap();
     assert_eq!(read.0, Uuid::from_u128(7));
     assert_eq!(read.1.to_string(), "2026-01-02T03:04:05Z");
