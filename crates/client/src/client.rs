@@ -130,8 +130,9 @@ impl Client {
         let replies = options.request_replies.then(|| Replies::new(Arc::clone(&broker), decode));
         let origin = format!("gen{}@{}", std::process::id(), gethostname::gethostname().to_string_lossy());
         let clock = results.as_ref().map(|results| results.clock().clone()).unwrap_or_default();
+        let lamport = Arc::<LamportClock>::default();
         let inner = ClientInner {
-            control: RemoteControl::new(Arc::clone(&broker)),
+            control: RemoteControl::new(Arc::clone(&broker), Arc::clone(&lamport)),
             broker,
             router,
             results,
@@ -139,7 +140,7 @@ impl Client {
             sent_tasks: OnceLock::new(),
             sent_events: OnceLock::new(),
             clock,
-            lamport: Arc::default(),
+            lamport,
             replies,
             options,
             overrides,

@@ -54,7 +54,8 @@ impl Slots {
 
     /// Returns the number of slots in use.
     pub(crate) fn used(&self) -> usize {
-        self.all.saturating_sub(self.free.available_permits())
+        let size = lock(&self.size);
+        (size.all + size.surplus).saturating_sub(self.free.available_permits())
     }
 
     /// Waits for a slot for a task of the meter's queue. Returns `None` if the slots are closed.
