@@ -158,7 +158,7 @@ pub enum Error {
         /// The command.
         command: String,
         /// The reason.
-        source: celeriac_broker::Error,
+        source: Box<celeriac_broker::Error>,
     },
     /// The store did not confirm the revocation. The tasks may be revoked or not: revoke them
     /// again.
@@ -212,7 +212,7 @@ pub enum ClientErrorKind<'a> {
 impl Error {
     /// Returns the error of a remote command.
     pub(crate) fn control(command: &str, source: celeriac_broker::Error) -> Self {
-        Self::Control { command: command.to_owned(), source }
+        Self::Control { command: command.to_owned(), source: Box::new(source) }
     }
 
     /// Returns the error of a task that ended in this state, which is not a success.
@@ -232,8 +232,8 @@ impl Error {
     /// Returns the kind of the error, with its cause if there is one.
     pub fn kind(&self) -> ClientErrorKind<'_> {
         match self {
-            Self::Send { source, .. } | Self::Control { source, .. } => ClientErrorKind::NotSent(source),
-            Self::KeyClaimed { source, .. } => ClientErrorKind::NotSent(source),
+            Self::Send { source, .. } => ClientErrorKind::NotSent(source),
+            Self::KeyClaimed { source, .. } | Self::Control { source, .. } => ClientErrorKind::NotSent(source),
             Self::Outbox { source, .. } | Self::Key { source, .. } => ClientErrorKind::NotWritten(source),
             Self::Revoke(source) => ClientErrorKind::NotRevoked(source),
             Self::Results(source) => ClientErrorKind::Results(source),
@@ -256,8 +256,8 @@ impl Error {
     /// id or an [idempotency key](crate::Call::idempotency_key) can be repeated either way.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Send { source, .. } | Self::Control { source, .. } => source.is_retryable(),
-            Self::KeyClaimed { source, .. } => source.is_retryable(),
+            Self::Send { source, .. } => source.is_retryable(),
+            Self::KeyClaimed { source, .. } | Self::Control { source, .. } => source.is_retryable(),
             Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
                 source.is_retryable()
             }
@@ -302,8 +302,8 @@ impl Error {
     /// ```
     pub fn may_have_been_sent(&self) -> bool {
         match self {
-            Self::Send { source, .. } | Self::Control { source, .. } => source.may_have_been_sent(),
-            Self::KeyClaimed { source, .. } => source.may_have_been_sent(),
+            Self::Send { source, .. } => source.may_have_been_sent(),
+            Self::KeyClaimed { source, .. } | Self::Control { source, .. } => source.may_have_been_sent(),
             Self::Outbox { .. }
             | Self::NoOutbox { .. }
             | Self::Key { .. }
@@ -330,7 +330,8 @@ impl Error {
     /// Returns advice for a person.
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Send { source, .. } | Self::Control { source, .. } => source.help(),
+            Self::Send { source, .. } => source.help(),
+            Self::Control { source, .. } => source.help(),
             Self::KeyClaimed { .. } => Some("submit it again with the same key: it runs once"),
             Self::Outbox { source: celeriac_results::Error::Schema { .. }, .. } => {
                 Some("the transaction has to be one in the database of results.url, which has the tables")
@@ -374,8 +375,8 @@ impl Error {
     /// Returns the cause that `Display` includes.
     fn cause(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Send { source, .. } | Self::Control { source, .. } => Some(source),
-            Self::KeyClaimed { source, .. } => Some(&**source),
+            Self::Send { source, .. } => Some(source),
+            Self::KeyClaimed { source, .. } | Self::Control { source, .. } => Some(&**source),
             Self::Outbox { source, .. } | Self::Key { source, .. } | Self::Revoke(source) | Self::Results(source) => {
                 Some(source)
             }

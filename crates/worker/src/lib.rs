@@ -17,8 +17,9 @@
 //!   and Celery's own tasks;
 //! - `runtime`: the state that attempts share; `hold`: waits of messages; `panics`: turns those of
 //!   users' code into errors;
-//! - `reply_message`: the message of a reply; `follow_up_size`, `memory`: budgets for what a message
-//!   makes the worker build; `allowed`: the queues that it may make the worker publish to;
+//! - `reply_message`: the message of a reply;
+//! - `follow_up_size`, `memory`: budgets for what a message makes the worker build; `allowed`: the
+//!   queues that it may make the worker publish to;
 //! - `control`: Celery's remote control; `remote_commands`: the table of its commands;
 //! - [`relay`]: sends tasks of committed transactions to the broker;
 //! - [`worker`]: starts, runs and stops all of these; `name`: its name; `shutdown`: the requests to

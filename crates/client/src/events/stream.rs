@@ -63,6 +63,7 @@ impl EventStream {
     ///
     /// # Errors
     /// Returns an error if the queue for the events cannot be declared.
+    #[doc(hidden)]
     pub async fn open(broker: Arc<dyn Broker>, clock: Arc<LamportClock>) -> Result<Self, Error> {
         let queue = format!("{EVENT_EXCHANGE}.{}", Uuid::now_v7());
         let options = QueueOptions {
