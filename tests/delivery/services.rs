@@ -72,7 +72,8 @@ async fn ended_by_a_loss(bed: &Bed, running: Running) -> String {
 #[celeriac_tests::test(real)]
 async fn a_subscription_that_panics_ends_its_worker(bed: Bed) {
     PanicAt::install("consumer lost");
-    let running = bed.worker(tasks![echo]).await;
+    // The queue of remote control has a subscription too.
+    let running = bed.start(bed.program(tasks![echo]).set("worker.control", "off")).await;
     assert_eq!(ended_by_a_loss(&bed, running).await, "subscription to queue `celeriac`");
 }
 
