@@ -364,7 +364,7 @@ impl<T: Task> Call<T> {
     ///
     /// # Errors
     /// Returns an error if the task is on no queue, or may be on none: see
-    /// [`Error::may_have_been_sent`].
+    /// [`Error::may_have_been_sent`](crate::Error::may_have_been_sent).
     ///
     /// # Panics
     /// Panics outside of a Tokio runtime.

@@ -4,7 +4,7 @@ use celeriac_protocol::Failure;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The end of a member of a chord that is [`settled`](crate::Chord::settled).
+/// The end of a member of a chord that is [`settled`](crate::Group::settled).
 ///
 /// ```no_run
 /// use celeriac::MemberEnd;
