@@ -31,6 +31,7 @@ use celeriac_broker::{Consumer, Error as BrokerError, Outgoing, TransientExchang
 use celeriac_protocol::control::{self, ReplyAddress, exception};
 use celeriac_protocol::{ControlReply, ControlRequest, Message, Value, shorten};
 use celeriac_telemetry::Event;
+use celeriac_telemetry::events::broker::BrokerAwaited;
 use celeriac_telemetry::events::worker::WorkerNameShared;
 use celeriac_telemetry::events::worker::control::{
     ControlObeyed, ControlRefused, ControlReplyLost, ControlUnavailable, ControlUnreadable,
@@ -95,13 +96,17 @@ async fn subscribe(node: &ControlNode) -> Consumer {
             Err(error) => error,
         };
         let text = error.to_string();
-        if told.as_ref() != Some(&text) {
-            match error {
-                BrokerError::QueueLocked { .. } => WorkerNameShared { name: node.name(), queue: &queue.name }.emit(),
-                _ => ControlUnavailable { queue: &queue.name, retry_in: AGAIN, error: &text }.emit(),
+        let is_told = told.as_ref() == Some(&text);
+        match &error {
+            // The connections tell that the broker is away.
+            error if error.is_retryable() && node.runtime.is_broker_away() => {
+                BrokerAwaited { work: "remote control", retry_in: AGAIN, error: &text }.emit();
             }
-            told = Some(text);
+            _ if is_told => {}
+            BrokerError::QueueLocked { .. } => WorkerNameShared { name: node.name(), queue: &queue.name }.emit(),
+            _ => ControlUnavailable { queue: &queue.name, retry_in: AGAIN, error: &text }.emit(),
         }
+        told = Some(text);
         sleep(AGAIN).await;
     }
 }
