@@ -89,7 +89,7 @@ async fn subscribe(node: &ControlNode) -> Consumer {
         expires: control::QUEUE_EXPIRES,
         message_ttl: control::MESSAGE_TTL,
     };
-    let mut told = None;
+    let (mut told, mut failures) = (None, 0);
     loop {
         let error = match node.runtime.broker.consume_transient(queue.clone()).await {
             Ok(consumer) => return consumer,
@@ -97,9 +97,11 @@ async fn subscribe(node: &ControlNode) -> Consumer {
         };
         let text = error.to_string();
         let is_told = told.as_ref() == Some(&text);
+        failures = if node.runtime.is_broker_away() { 0 } else { failures + 1 };
         match &error {
-            // The connections tell that the broker is away.
-            error if error.is_retryable() && node.runtime.is_broker_away() => {
+            // The connections tell that the broker is away. The first failure after its return is
+            // part of that.
+            error if error.is_retryable() && failures < 2 => {
                 BrokerAwaited { work: "remote control", retry_in: AGAIN, error: &text }.emit();
             }
             _ if is_told => {}
