@@ -24,7 +24,7 @@ async fn keep_killing(bed: &Bed, journal: &str, done: &CancellationToken) -> u32
         let mut worker = bed.process_with(&["worker", "-l", "warn", "-n", &format!("w{kills}")], &variables);
         worker.says("  tasks").await;
         let rest = kills >= if is_long() { 100 } else { 8 };
-        let life = if rest { Duration::MAX } else { Duration::from_millis(fastrand::u64(400..1_500)) };
+        let life = if rest { Duration::MAX } else { Duration::from_millis(fastrand::u64(300..1_000)) };
         if done.run_until_cancelled(tokio::time::sleep(life)).await.is_none() {
             worker.signal("TERM");
             assert_eq!(worker.exit_code(Duration::from_secs(40)).await, 0, "{}", worker.output());
@@ -37,7 +37,7 @@ async fn keep_killing(bed: &Bed, journal: &str, done: &CancellationToken) -> u32
 
 #[celeriac_tests::test(real, threads = 2)]
 async fn every_chord_sends_one_body_with_all_results_in_order_although_workers_are_killed_again_and_again(bed: Bed) {
-    let (count, members): (usize, i64) = if is_long() { (1_000, 100) } else { (40, 50) };
+    let (count, members): (usize, i64) = if is_long() { (1_000, 100) } else { (120, 50) };
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
     let client = bed.client(bed.program([])).await;
