@@ -223,9 +223,11 @@ async fn a_call_that_could_never_start_is_refused() {
 
 #[tokio::test]
 async fn a_broker_inside_the_process_gets_no_messages_of_the_outbox_and_a_worker_warns_of_it() {
-    let (code, said) = run(&["relay"], &[]).await;
-    assert_eq!(code, 78, "{said}");
-    has_all(&said, &["broker.url is memory://", "help: give --broker"]);
+    for verb in ["relay", "events", "status"] {
+        let (code, said) = run(&[verb], &[]).await;
+        assert_eq!(code, 78, "{verb}: {said}");
+        has_all(&said, &["broker.url is memory://", "help: give --broker"]);
+    }
     let warning = "warning: broker.url is memory://, so only this process can send tasks";
     let folder = tempfile::tempdir().unwrap();
     let (code, said) = run(&["--config", folder.path().to_str().unwrap(), "config", "check"], &[]).await;

@@ -21,6 +21,9 @@ const NAMES: usize = 4_095;
 const SHOWN: usize = 20;
 
 pub(crate) async fn run(program: &Program, args: &EventsArgs, json: bool) -> Result<(), Error> {
+    if program.is_in_process() {
+        return Err(Error::InProcess);
+    }
     let broker = program.open_broker()?;
     let open = EventStream::open(Arc::clone(&broker), Arc::default());
     let mut stream = waiting::for_broker(&program.broker, broker.health(), open).await.map_err(Error::Broker)?;
