@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use celeriac::prelude::*;
-use celeriac::{Client, value};
+use celeriac::{Builder, Client, value};
 use celeriac_protocol::Value;
+use celeriac_tests::wait::PATIENCE;
 use celeriac_tests::{Bed, Running, assert_outcome, eventually};
+use tokio::time::timeout;
 
 #[task(name = "t.add", rate_limit = "100/s")]
 async fn add(x: i64, y: i64) -> TaskResult<i64> {
@@ -20,9 +22,13 @@ async fn hang(ctx: TaskContext, secret: String) -> TaskResult<usize> {
 }
 
 async fn running(bed: &Bed) -> Running {
-    let program = bed.program(tasks![add, hang]).set("worker.name", "w1@here");
-    let program = program.set("worker.concurrency", "2").set("worker.prefetch", "4");
-    let worker = bed.start(program.set("queues", "{extra: {}}").set("worker.queues", "[celeriac]")).await;
+    let program = bed.program(tasks![add, hang]).set("worker.concurrency", "2").set("worker.prefetch", "4");
+    start(bed, program.set("queues", "{extra: {}}").set("worker.queues", "[celeriac]")).await
+}
+
+/// Starts a worker, and waits until it answers.
+async fn start(bed: &Bed, program: Builder) -> Running {
+    let worker = bed.start(program.set("worker.name", "w1@here")).await;
     let remote = worker.client.control().limit(1).timeout(Duration::from_millis(500));
     let ping = async || remote.ask("ping", ()).await.unwrap();
     eventually("the worker to answer", ping, |replies| replies.len() == 1).await;
@@ -149,6 +155,41 @@ async fn tasks_are_revoked_by_id_and_by_stamp(bed: Bed) {
     assert_outcome!(stamped.wait().await.unwrap(), Revoked);
     let other = add(1, 2).stamp("tenant", 8).submit(client).await.unwrap();
     assert_eq!(other.get().await.unwrap(), 3);
+}
+
+#[celeriac_tests::test]
+async fn heartbeats_and_events_of_tasks_are_sent_on_command(bed: Bed) {
+    let program = bed.program(tasks![add]).set("worker.events", "worker").set("worker.heartbeat_interval", "1h");
+    let worker = start(&bed, program).await;
+    let client = &worker.client;
+    let mut events = client.events().await.unwrap();
+    let mut next = async |kind: &str| {
+        let next = async {
+            loop {
+                let event = events.next().await.unwrap();
+                if event.kind == kind {
+                    return event;
+                }
+                assert!(!event.kind.starts_with("task-"), "{event:?} before {kind}");
+            }
+        };
+        timeout(PATIENCE, next).await.unwrap_or_else(|_| panic!("no {kind}"))
+    };
+    ask(client, "heartbeat", ()).await;
+    assert_eq!(next("worker-heartbeat").await.hostname, "w1@here");
+
+    // Monitors are told of neither the first task nor the last one.
+    let run = async || add(1, 2).submit(client).await.unwrap().get().await.unwrap();
+    run().await;
+    assert_eq!(ask(client, "enable_events", ()).await["ok"], "task events enabled");
+    let told = add(1, 2).submit(client).await.unwrap();
+    for kind in ["task-received", "task-started", "task-succeeded"] {
+        assert_eq!(next(kind).await.uuid(), Some(told.id()), "{kind}");
+    }
+    assert_eq!(ask(client, "disable_events", ()).await["ok"], "task events disabled");
+    run().await;
+    ask(client, "heartbeat", ()).await;
+    next("worker-heartbeat").await;
 }
 
 #[celeriac_tests::test]
