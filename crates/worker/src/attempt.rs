@@ -120,7 +120,7 @@ pub(crate) struct Attempt<'a> {
 }
 
 /// A step's value, or the end of the attempt, which is not an error.
-pub(crate) type Step<T> = Result<T, Processed>;
+pub(crate) type AttemptStep<T> = Result<T, Processed>;
 
 /// The end of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

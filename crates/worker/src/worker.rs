@@ -9,7 +9,7 @@ mod services;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use celeriac_broker::{Consumer, Error as BrokerError, Subscription};
 use celeriac_client::Client;
@@ -35,7 +35,7 @@ use crate::attempt::publish::BACKOFF;
 use crate::attempt::transaction::requires_transactions;
 use crate::control::answer_requests;
 use crate::control::mingle::mingle;
-use crate::control::node::{ControlNode, ControlParts, ShownSettings};
+use crate::control::node::{ControlNode, ShownSettings};
 use crate::controls::Controls;
 use crate::error::{Error, Result};
 use crate::intake::prefetch;
@@ -288,7 +288,7 @@ impl Worker {
         if self.options.control == ControlAccess::Off {
             return;
         }
-        let node = Arc::new(ControlNode::new(ControlParts {
+        let node = Arc::new(ControlNode {
             runtime: Arc::clone(&self.runtime),
             options: self.options.clone(),
             shutdown: shutdown.clone(),
@@ -297,7 +297,9 @@ impl Worker {
             settings: self.settings.clone(),
             clock: Arc::clone(self.client().lamport()),
             events: Arc::clone(&self.events),
-        }));
+            started: Instant::now(),
+            added: Default::default(),
+        });
         self.services.run("remote control", answer_requests(Arc::clone(&node), self.services.stop.clone()));
         self.services.run("mingle", mingle(node, self.services.stop.clone()));
     }

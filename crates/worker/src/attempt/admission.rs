@@ -9,11 +9,11 @@ use celeriac_telemetry::events::worker::task::TaskExpired;
 use crate::attempt::duplicate::{find_recorded_outcome, may_be_duplicate};
 use crate::attempt::resend::hold_until_due;
 use crate::attempt::revocation::{end_revoked, is_revoked, revoke};
-use crate::attempt::{Attempt, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Processed};
 use crate::hold::SHORTEST_HOLD;
 
 /// Admits a task that has no outcome yet, has not expired, is not known to be revoked, and is due.
-pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
+pub(crate) async fn check(attempt: &mut Attempt<'_>) -> AttemptStep<()> {
     // Checked first, because a recorded outcome needs its follow-ups even if the task has expired
     // or was revoked since.
     if may_be_duplicate(attempt)
@@ -50,7 +50,7 @@ fn time_until_due(attempt: &Attempt<'_>) -> Option<Duration> {
     attempt.headers().eta.map(|eta| attempt.runtime.clock.time_until(eta)).filter(|wait| !wait.is_zero())
 }
 
-async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> Step<()> {
+async fn wait_until_due(attempt: &mut Attempt<'_>, wait: Duration) -> AttemptStep<()> {
     attempt.release_slot();
     if wait >= SHORTEST_HOLD {
         // A sender without the delay ladder, such as Celery on a classic queue, does not delay the

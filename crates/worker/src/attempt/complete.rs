@@ -24,7 +24,7 @@ use crate::attempt::refused::end_unsendable;
 use crate::attempt::replace::replace;
 use crate::attempt::resend::{NextAttempt, hold_requeued, send_next_attempt};
 use crate::attempt::row::{RowDetails, is_kept};
-use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Processed};
 use crate::task::definition::TaskDefinition;
 use crate::task::retry_options::RetryOptions;
 
@@ -48,7 +48,7 @@ pub(crate) async fn apply(attempt: &mut Attempt<'_>, task: &TaskDefinition, deci
     processed
 }
 
-async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Step<Processed> {
+async fn succeed(attempt: &mut Attempt<'_>, result: String) -> AttemptStep<Processed> {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskSucceeded { task, id, result: &result, runtime: runtime(attempt) });
     let (recorded, followed) = match (attempt.keeps_outcome(), attempt.is_followed()) {
@@ -72,14 +72,14 @@ async fn succeed(attempt: &mut Attempt<'_>, result: String) -> Step<Processed> {
     Ok(Processed::new(disposition, TaskState::Success))
 }
 
-async fn ignore(attempt: &mut Attempt<'_>) -> Step<Processed> {
+async fn ignore(attempt: &mut Attempt<'_>) -> AttemptStep<Processed> {
     close_retries(attempt).await?;
     let arrived = Box::pin(arrive(attempt, Err(&Failure::ignored()))).await;
     Ok(Processed::new(arrived, TaskState::Ignored))
 }
 
 /// Returns the message to its queue. A delivery that the broker has taken back comes again anyway.
-async fn requeue(attempt: &mut Attempt<'_>, wait: Duration, reason: &str) -> Step<Processed> {
+async fn requeue(attempt: &mut Attempt<'_>, wait: Duration, reason: &str) -> AttemptStep<Processed> {
     let TaskHeaders { task, id, .. } = attempt.headers();
     attempt.span.emit(&TaskRequeued { task, id, retry_in: wait, error: reason });
     if attempt.is_taken_back() {
@@ -94,7 +94,7 @@ async fn requeue(attempt: &mut Attempt<'_>, wait: Duration, reason: &str) -> Ste
 ///
 /// This comes after the follow-ups: if the worker dies before them, the row is unchanged, and the
 /// task runs again.
-async fn close_retries(attempt: &mut Attempt<'_>) -> Step<()> {
+async fn close_retries(attempt: &mut Attempt<'_>) -> AttemptStep<()> {
     if attempt.headers().retries == 0 && !attempt.is_taken_back() && !attempt.received.has_row() {
         return Ok(());
     }
@@ -107,7 +107,7 @@ async fn retry(
     wait: Duration,
     failure: Failure,
     options: Option<Box<RetryOptions>>,
-) -> Step<Processed> {
+) -> AttemptStep<Processed> {
     attempt.settle_clock().await;
     let started_at = attempt.timing.map(|timing| timing.started_at);
     let until = retry_until(&task.options, attempt.message_headers(), started_at);
@@ -139,7 +139,7 @@ async fn retry(
     Ok(Processed::failed(Disposition::Done, TaskState::Retry, failure))
 }
 
-async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Step<Processed> {
+async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> AttemptStep<Processed> {
     let recorded = record_failure(attempt, TaskState::Failure, failure.clone(), RowDetails::default()).await;
     if recorded.is_ok() || attempt.is_taken_back() {
         tell_failure(attempt, &failure, false);
@@ -149,7 +149,7 @@ async fn fail(attempt: &mut Attempt<'_>, failure: Failure) -> Step<Processed> {
     Ok(Processed::failed(followed, TaskState::Failure, failure))
 }
 
-async fn dead_letter(attempt: &mut Attempt<'_>, reason: &'static str, failure: Failure) -> Step<Processed> {
+async fn dead_letter(attempt: &mut Attempt<'_>, reason: &'static str, failure: Failure) -> AttemptStep<Processed> {
     tell_failure(attempt, &failure, reason == REJECTED);
     let dead_lettered = dead_letter_and_record(attempt, reason, failure.clone(), RowDetails::default()).await?;
     let followed = after_failure(attempt, &failure, FollowUpMode::First).await;

@@ -28,7 +28,7 @@ use crate::attempt::record::{Recording, record_row, tell_recorded};
 use crate::attempt::resend::hold_suspect;
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::stored_outcome::arrive_superseded;
-use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Processed};
 use crate::runtime::ResultStore;
 use crate::task::definition::TaskDefinition;
 
@@ -76,7 +76,7 @@ pub(crate) struct CrashRecord<'a> {
 }
 
 /// Records the start of a suspect, delays it until it can run alone, or quarantines it.
-pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> Step<Option<CrashRecord<'a>>> {
+pub(crate) async fn track<'a>(attempt: &mut Attempt<'a>) -> AttemptStep<Option<CrashRecord<'a>>> {
     let is_suspect = attempt.received.is_redelivered() && is_late(attempt);
     match attempt.runtime.results.as_ref().filter(|_| is_suspect) {
         Some(results) => Box::pin(track_suspect(attempt, results)).await.map(Some),
@@ -102,7 +102,7 @@ pub(crate) async fn clear(record: Option<CrashRecord<'_>>, processed: &Processed
     Box::pin(record.results.crashes.clear(Finished { attempt: record.attempt, interrupted })).await;
 }
 
-async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) -> Step<CrashRecord<'a>> {
+async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) -> AttemptStep<CrashRecord<'a>> {
     let declared = definition(attempt).and_then(|task| task.options.crash_limit);
     let most = declared.unwrap_or(attempt.runtime.crash_limit).max(2);
     let key = attempt_key(attempt);
@@ -128,7 +128,7 @@ async fn track_suspect<'a>(attempt: &mut Attempt<'a>, results: &'a ResultStore) 
     }
 }
 
-async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, max_starts: u32) -> Step<CrashCount> {
+async fn put_on_record(attempt: &Attempt<'_>, results: &ResultStore, max_starts: u32) -> AttemptStep<CrashCount> {
     let worker = Arc::clone(&attempt.runtime.name);
     let check = CrashCheck { attempt: attempt_key(attempt), worker, max_starts };
     tokio::select! {

@@ -15,7 +15,7 @@ use crate::attempt::body::decode_body;
 use crate::attempt::embed::read_possible_embed;
 use crate::attempt::reject::{InvalidDelivery, reject};
 use crate::attempt::reject_reason::RejectReason;
-use crate::attempt::{Attempt, Step, unknown};
+use crate::attempt::{Attempt, AttemptStep, unknown};
 use crate::own_queues::give_own_id;
 use crate::panics::catch;
 use crate::runtime::WorkerRuntime;
@@ -109,7 +109,7 @@ pub(crate) fn shown_arguments<'a>(runtime: &WorkerRuntime, received: &'a Receive
 }
 
 /// Finds the task of the message. Rejects a task that the worker does not know.
-pub(crate) async fn find_task<'a>(attempt: &mut Attempt<'a>) -> Step<&'a TaskDefinition> {
+pub(crate) async fn find_task<'a>(attempt: &mut Attempt<'a>) -> AttemptStep<&'a TaskDefinition> {
     let runtime = attempt.runtime;
     match registered(&runtime.registry, &attempt.received.headers) {
         Ok(task) => {
@@ -142,7 +142,7 @@ fn registered<'a>(registry: &'a Registry, headers: &TaskHeaders) -> Result<&'a T
 }
 
 /// Reads the arguments and the embed. Rejects a message that cannot be read.
-pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> Step<Body> {
+pub(crate) async fn read_body(attempt: &mut Attempt<'_>) -> AttemptStep<Body> {
     match decode_body(attempt).await? {
         Ok((body, embed)) => {
             attempt.embed = embed;

@@ -5,12 +5,12 @@ use celeriac_protocol::{DecodeLimits, Embed};
 use crate::attempt::body::{decode_body, with_follow_ups};
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::reject_reason::RejectReason;
-use crate::attempt::{Attempt, Step};
+use crate::attempt::{Attempt, AttemptStep};
 use crate::follow_up_size::FollowUpLimits;
 
 /// Reads the embed, and checks it. The inner error is the reason why it cannot be read,
 /// or cannot be started after the task.
-pub(crate) async fn read_possible_embed(attempt: &mut Attempt<'_>) -> Step<Result<Embed, RejectReason>> {
+pub(crate) async fn read_possible_embed(attempt: &mut Attempt<'_>) -> AttemptStep<Result<Embed, RejectReason>> {
     let embed = match decode_body(attempt).await? {
         Ok((_, embed)) => embed,
         Err(unreadable) => return Ok(Err(unreadable.into())),

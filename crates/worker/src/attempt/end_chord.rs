@@ -14,7 +14,7 @@ use celeriac_topology::CallRoute;
 
 use crate::attempt::follow_up::take_turn;
 use crate::attempt::joins::look;
-use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Processed};
 use crate::task::derived_id::derived_id;
 
 /// The task of such a message. Every worker with a result store runs it.
@@ -36,7 +36,7 @@ pub(crate) fn message(client: &Client, member: &JoinMember, queue: &str) -> Clie
 }
 
 /// Ends the chord of such a message. Does nothing for any other.
-pub(crate) async fn end_chord(attempt: &mut Attempt<'_>) -> Step<()> {
+pub(crate) async fn end_chord(attempt: &mut Attempt<'_>) -> AttemptStep<()> {
     if attempt.headers().task != END_CHORD {
         return Ok(());
     }

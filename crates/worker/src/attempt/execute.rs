@@ -24,7 +24,7 @@ use crate::attempt::recorded::{RecordedArguments, RunTiming};
 use crate::attempt::reject::reject;
 use crate::attempt::revocation::terminate;
 use crate::attempt::row::start_row;
-use crate::attempt::{Attempt, Step};
+use crate::attempt::{Attempt, AttemptStep};
 use crate::panics::{Contained, catch};
 use crate::runtime::{ResultStore, WorkerRuntime};
 use crate::task::context::{InlineTask, TaskContext};
@@ -87,7 +87,7 @@ pub(crate) fn prepare<'a>(
 pub(crate) async fn run<'a>(
     attempt: &mut Attempt<'a>,
     prepared: PreparedRun<'a>,
-) -> Step<(JsonResult, Option<AttemptHooks<'a>>)> {
+) -> AttemptStep<(JsonResult, Option<AttemptHooks<'a>>)> {
     let PreparedRun { task, ctx, body, hooked } = prepared;
     let timing = RunTiming::begin(&attempt.runtime.clock);
     tell_started(attempt, timing.started_at);
@@ -380,7 +380,7 @@ mod tests {
     use crate::task::hooks::HookList;
 
     /// Runs a task whose argument is `how`. Returns its result, or the end of its attempt.
-    async fn run_told<'a>(attempt: &mut Attempt<'a>) -> Step<JsonResult> {
+    async fn run_told<'a>(attempt: &mut Attempt<'a>) -> AttemptStep<JsonResult> {
         let task = find_task(attempt).await.unwrap();
         let body = read_body(attempt).await.unwrap();
         let prepared = prepare(attempt, task, body, None);

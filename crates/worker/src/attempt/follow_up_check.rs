@@ -4,10 +4,10 @@ use celeriac_protocol::Embed;
 
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::reject::reject;
-use crate::attempt::{Attempt, Step};
+use crate::attempt::{Attempt, AttemptStep};
 
 /// Admits a task whose follow-ups can be sent. Rejects any other, without follow-ups.
-pub(crate) async fn check(attempt: &mut Attempt<'_>) -> Step<()> {
+pub(crate) async fn check(attempt: &mut Attempt<'_>) -> AttemptStep<()> {
     if attempt.embed.is_empty() {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use tokio::time::timeout;
 
 use crate::attempt::decide::{Decision, REJECTED};
-use crate::attempt::{Attempt, Step};
+use crate::attempt::{Attempt, AttemptStep};
 use crate::panics::Contained;
 use crate::task::context::TaskContext;
 use crate::task::definition::TaskDefinition;
@@ -39,7 +39,7 @@ pub(crate) async fn review(
     attempt: &Attempt<'_>,
     hooked: Option<AttemptHooks<'_>>,
     decision: Decision,
-) -> Step<Decision> {
+) -> AttemptStep<Decision> {
     let Some(hooked) = hooked else { return Ok(decision) };
     tokio::select! {
         biased;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     /// Runs a task with the hooks of its worker, up to the reviewed decision.
-    async fn reviewed(attempt: &mut Attempt<'_>) -> Step<Decision> {
+    async fn reviewed(attempt: &mut Attempt<'_>) -> AttemptStep<Decision> {
         let task = find_task(attempt).await.unwrap();
         let body = read_body(attempt).await.unwrap();
         let prepared = prepare(attempt, task, body, None);

@@ -32,7 +32,7 @@ use crate::attempt::crash::is_late;
 use crate::attempt::publish::BACKOFF;
 use crate::attempt::resend::{hold_running, return_running};
 use crate::attempt::settle::acknowledge_returned;
-use crate::attempt::{Attempt, Step};
+use crate::attempt::{Attempt, AttemptStep};
 use crate::runtime::{ResultStore, WorkerRuntime};
 use crate::slots::SlotMeter;
 use crate::task::received::{MessagePlace, Received};
@@ -165,7 +165,7 @@ pub(crate) async fn end(attempt: &Attempt<'_>) {
 ///
 /// This comes before the look for an outcome: a worker records the outcome before it ends its
 /// lease, so an attempt without a lease has its outcome, or has none to come.
-pub(crate) async fn check_not_running(attempt: &Attempt<'_>) -> Step<()> {
+pub(crate) async fn check_not_running(attempt: &Attempt<'_>) -> AttemptStep<()> {
     let is_possible = attempt.received.is_redelivered() && is_late(attempt);
     let Some(results) = attempt.runtime.results.as_ref().filter(|_| is_possible) else { return Ok(()) };
     match Box::pin(find_worker(attempt, results)).await? {
@@ -179,7 +179,7 @@ pub(crate) async fn check_not_running(attempt: &Attempt<'_>) -> Step<()> {
 }
 
 /// Returns the worker that runs the attempt. Waits for the store without a limit.
-async fn find_worker(attempt: &Attempt<'_>, results: &ResultStore) -> Step<Option<String>> {
+async fn find_worker(attempt: &Attempt<'_>, results: &ResultStore) -> AttemptStep<Option<String>> {
     let TaskHeaders { task, id, .. } = attempt.headers();
     let mut backoff = Backoff::new(BACKOFF);
     loop {

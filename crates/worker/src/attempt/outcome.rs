@@ -16,7 +16,7 @@ use crate::attempt::refused::end_unrecordable;
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::stored::find_row;
 use crate::attempt::stored_outcome::arrive_recorded;
-use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Processed};
 
 /// Records the outcome of an attempt. It is durable when this returns. The caller has to send its
 /// follow-ups.
@@ -24,7 +24,11 @@ use crate::attempt::{Attempt, Disposition, Processed, Step};
 /// # Errors
 /// Returns the end of the attempt if another outcome is recorded, if another delivery sends the
 /// follow-ups of this one, if the store can never accept it, or if the worker stops.
-pub(crate) async fn record_outcome(attempt: &mut Attempt<'_>, state: TaskState, details: RowDetails) -> Step<()> {
+pub(crate) async fn record_outcome(
+    attempt: &mut Attempt<'_>,
+    state: TaskState,
+    details: RowDetails,
+) -> AttemptStep<()> {
     record(attempt, state, details, None).await
 }
 
@@ -34,7 +38,7 @@ async fn record(
     state: TaskState,
     details: RowDetails,
     dead_lettered: Option<Disposition>,
-) -> Step<()> {
+) -> AttemptStep<()> {
     let runtime = attempt.runtime;
     let Some(results) = &runtime.results else { return Ok(()) };
     let failure = details.failure.clone();
@@ -68,7 +72,7 @@ pub(crate) async fn record_failure(
     state: TaskState,
     failure: Failure,
     details: RowDetails,
-) -> Step<()> {
+) -> AttemptStep<()> {
     record_outcome(attempt, state, RowDetails { failure: Some(failure), ..details }).await
 }
 
@@ -82,7 +86,7 @@ pub(crate) async fn dead_letter_and_record(
     reason: &'static str,
     failure: Failure,
     details: RowDetails,
-) -> Step<Disposition> {
+) -> AttemptStep<Disposition> {
     match dead_letter(attempt, reason, &failure.to_string()).await {
         Disposition::Requeue => Err(Disposition::Requeue.into()),
         dead_lettered => {

@@ -17,7 +17,7 @@ use celeriac_broker::Delivery;
 use futures::FutureExt;
 
 use crate::attempt::{
-    Attempt, Disposition, Processed, Step, admission, complete, crash, decide, decode, end_chord, execute,
+    Attempt, AttemptStep, Disposition, Processed, admission, complete, crash, decide, decode, end_chord, execute,
     follow_up_check, hooks, long_run, rate, reject, revocation, settle, transaction,
 };
 use crate::runtime::WorkerRuntime;
@@ -51,7 +51,7 @@ async fn process(attempt: &mut Attempt<'_>) -> Processed {
     Box::pin(reject::reject_panicked(attempt, panic)).await
 }
 
-async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
+async fn steps(attempt: &mut Attempt<'_>) -> AttemptStep<Processed> {
     // A task that runs already waits at the broker.
     long_run::check_not_running(attempt).await?;
     // The start of a redelivered task is recorded until the task ends, so that one that crashes
@@ -64,7 +64,7 @@ async fn steps(attempt: &mut Attempt<'_>) -> Step<Processed> {
 }
 
 /// Runs the steps of a delivery whose start is recorded.
-async fn tracked(attempt: &mut Attempt<'_>) -> Step<Processed> {
+async fn tracked(attempt: &mut Attempt<'_>) -> AttemptStep<Processed> {
     // A message that ends a chord is no task.
     end_chord::end_chord(attempt).await?;
     // A task that this worker does not know is dead-lettered.
@@ -79,7 +79,7 @@ async fn tracked(attempt: &mut Attempt<'_>) -> Step<Processed> {
 }
 
 /// Runs the steps from the body to the outcome.
-async fn run<'a>(attempt: &mut Attempt<'a>, task: &'a TaskDefinition) -> Step<Processed> {
+async fn run<'a>(attempt: &mut Attempt<'a>, task: &'a TaskDefinition) -> AttemptStep<Processed> {
     let body = decode::read_body(attempt).await?;
     follow_up_check::check(attempt).await?;
     // The task can be terminated from this point on.

@@ -8,7 +8,7 @@ use celeriac_protocol::TaskHeaders;
 use celeriac_telemetry::events::worker::task::TaskRateLimited;
 
 use crate::attempt::resend::hold_for_rate;
-use crate::attempt::{Attempt, Interrupted, Step};
+use crate::attempt::{Attempt, AttemptStep, Interrupted};
 use crate::rate_limits::{RateDecision, RateLimiter};
 use crate::slots::SlotMeter;
 
@@ -26,14 +26,14 @@ impl Drop for PlaceInLine<'_> {
 }
 
 /// Waits until the rate allows a start: here for less than a second, otherwise at the broker.
-pub(crate) async fn wait_for_start(attempt: &mut Attempt<'_>) -> Step<()> {
+pub(crate) async fn wait_for_start(attempt: &mut Attempt<'_>) -> AttemptStep<()> {
     match attempt.runtime.rates.find(&attempt.headers().task) {
         Some(limiter) => Box::pin(reserve(attempt, &limiter)).await,
         None => Ok(()),
     }
 }
 
-async fn reserve(attempt: &mut Attempt<'_>, limiter: &RateLimiter) -> Step<()> {
+async fn reserve(attempt: &mut Attempt<'_>, limiter: &RateLimiter) -> AttemptStep<()> {
     let rounds = attempt.message_headers().rounds();
     let meter = Arc::clone(&attempt.meter);
     let room = meter.reserve_place();

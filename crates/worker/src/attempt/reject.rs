@@ -22,7 +22,7 @@ use crate::attempt::publish::{Recipient, disposition_after, publish_until_confir
 use crate::attempt::record::{Recording, record_row};
 use crate::attempt::reject_reason::RejectReason;
 use crate::attempt::row::{RowDetails, invalid_row};
-use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Processed};
 use crate::runtime::WorkerRuntime;
 use crate::task::error::TaskError;
 
@@ -35,7 +35,7 @@ pub(crate) async fn reject(attempt: &mut Attempt<'_>, reason: &RejectReason) -> 
     processed
 }
 
-async fn steps(attempt: &mut Attempt<'_>, reason: &RejectReason) -> Step<Processed> {
+async fn steps(attempt: &mut Attempt<'_>, reason: &RejectReason) -> AttemptStep<Processed> {
     attempt.release_slot();
     // The error of a decoder may repeat an argument.
     let failure = attempt.redacted.remove_from_failure(Failure::new(reason.kind(), reason.to_string()));

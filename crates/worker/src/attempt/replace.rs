@@ -17,7 +17,7 @@ use crate::attempt::follow_up::error::NotSent;
 use crate::attempt::follow_up::messages::FollowUps;
 use crate::attempt::replaced::record_replaced;
 use crate::attempt::stored::find_row;
-use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Processed};
 use crate::task::definition::TaskDefinition;
 
 /// Sends a replacement, and records that the task was replaced. The inner error is the failure of a
@@ -26,7 +26,7 @@ pub(crate) async fn replace(
     attempt: &mut Attempt<'_>,
     task: &TaskDefinition,
     replacement: Signature,
-) -> Step<Result<Processed, Failure>> {
+) -> AttemptStep<Result<Processed, Failure>> {
     let impossible = |reason: String| Ok(Err(Failure::new("Fatal", format!("it cannot be replaced: {reason}"))));
     if task.is_transactional() {
         return impossible("its transaction is rolled back".to_owned());
@@ -101,7 +101,7 @@ fn in_place(attempt: &Attempt<'_>, replacement: Signature) -> Result<Signature, 
 
 /// Deletes the row that earlier attempts have left. Its state `RETRY` would keep attempts of the
 /// replacement, which are counted from 1, from being recorded.
-async fn forget_attempts(attempt: &Attempt<'_>) -> Step<()> {
+async fn forget_attempts(attempt: &Attempt<'_>) -> AttemptStep<()> {
     let Some(results) = attempt.runtime.results.as_ref().filter(|_| attempt.headers().retries > 0) else {
         return Ok(());
     };

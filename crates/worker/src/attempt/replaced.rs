@@ -7,11 +7,11 @@ use celeriac_telemetry::events::worker::task::TaskSkipped;
 use crate::attempt::record::{Recording, record_row};
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::stored::find_row_of;
-use crate::attempt::{Attempt, Disposition, Interrupted, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Interrupted};
 use crate::task::derived_id::derived_id;
 
 /// Records the run of a task whose replacement is on its queue.
-pub(crate) async fn record_replaced(attempt: &mut Attempt<'_>) -> Step<()> {
+pub(crate) async fn record_replaced(attempt: &mut Attempt<'_>) -> AttemptStep<()> {
     // Of a task whose result is ignored it is left out, unless another delivery needs it.
     let is_needed = attempt.keeps_outcome() || attempt.is_taken_back();
     if attempt.runtime.results.is_none() || !is_needed {

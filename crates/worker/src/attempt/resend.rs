@@ -15,7 +15,7 @@ use crate::attempt::dead_letter::dead_letter;
 use crate::attempt::embed::{read_possible_embed, read_small_embed};
 use crate::attempt::publish::{PublishFailure, Recipient, disposition_after, end_publish, publish_until_confirmed};
 use crate::attempt::refused::{UNSENDABLE, end_unsendable};
-use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Processed};
 use crate::hold::nearly_whole;
 use crate::runtime::WorkerRuntime;
 use crate::task::received::Received;
@@ -60,7 +60,7 @@ pub(crate) async fn send_next_attempt(
     next: NextAttempt,
     due: Timestamp,
     failure: Option<&Failure>,
-) -> Step<()> {
+) -> AttemptStep<()> {
     let wait = nearly_whole(attempt.runtime.clock.time_until(due));
     match send_to(attempt, &next.queue, next.message, wait).await {
         Ok(()) => Ok(()),

@@ -9,7 +9,7 @@ use crate::attempt::embed::read_possible_embed;
 use crate::attempt::follow_up::after_revoked;
 use crate::attempt::outcome::record_failure;
 use crate::attempt::row::RowDetails;
-use crate::attempt::{Attempt, Disposition, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Processed};
 
 /// Returns `true` if this process knows a revocation of the task. [`check_not_revoked`] finds newer
 /// ones.
@@ -22,7 +22,7 @@ pub(crate) fn is_revoked(attempt: &Attempt<'_>) -> bool {
 }
 
 /// Starts the task, unless it is revoked. Without a store no task can be revoked.
-pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> Step<Option<RunningTask>> {
+pub(crate) async fn check_not_revoked(attempt: &mut Attempt<'_>) -> AttemptStep<Option<RunningTask>> {
     if attempt.runtime.revoked_stamps.include(&attempt.headers().stamps) {
         return Err(Box::pin(revoke(attempt)).await);
     }

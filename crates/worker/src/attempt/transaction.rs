@@ -36,7 +36,7 @@ use crate::attempt::reject::reject;
 use crate::attempt::revocation::{check_not_revoked, terminate};
 use crate::attempt::row::{RowDetails, row};
 use crate::attempt::stored::find_row;
-use crate::attempt::{Attempt, Disposition, Interrupted, Processed, Step};
+use crate::attempt::{Attempt, AttemptStep, Disposition, Interrupted, Processed};
 use crate::hold::SHORTEST_HOLD;
 use crate::panics::catch;
 use crate::task::definition::{InTransaction, Runner, TaskDefinition};
@@ -86,7 +86,7 @@ pub(crate) async fn run<'a>(attempt: &mut Attempt<'a>, prepared: PreparedRun<'a>
     processed
 }
 
-async fn steps<'a>(attempt: &mut Attempt<'a>, prepared: PreparedRun<'a>) -> Step<Processed> {
+async fn steps<'a>(attempt: &mut Attempt<'a>, prepared: PreparedRun<'a>) -> AttemptStep<Processed> {
     let task = prepared.task;
     let mut run = bind_arguments(attempt, prepared, None).await?;
     let transactions = attempt
@@ -114,7 +114,7 @@ async fn bind_arguments<'a>(
     attempt: &mut Attempt<'a>,
     prepared: PreparedRun<'a>,
     running: Option<RunningTask>,
-) -> Step<TransactionalRun<'a>> {
+) -> AttemptStep<TransactionalRun<'a>> {
     let PreparedRun { task, ctx, body, hooked } = prepared;
     let Runner::Transactional(run) = task.runner else { return Err(Disposition::Requeue.into()) };
     let bounds = RunBounds::of(attempt.runtime, task, &ctx);
@@ -139,7 +139,7 @@ async fn run_once<'a>(
     task: &TaskDefinition,
     run: TransactionalRun<'a>,
     with_doubt: bool,
-) -> Step<Result<TransactionEnd<'a>, StoreFault>> {
+) -> AttemptStep<Result<TransactionEnd<'a>, StoreFault>> {
     let mut backoff = Backoff::new(BACKOFF);
     loop {
         let mut session = open_session(attempt, transactions).await?;
@@ -179,7 +179,7 @@ async fn await_next_run<'a>(
     task: &'a TaskDefinition,
     backoff: &mut Backoff,
     error: &StoreError,
-) -> Step<TransactionalRun<'a>> {
+) -> AttemptStep<TransactionalRun<'a>> {
     let retry_in = backoff.next_wait(fastrand::f64());
     tell_commit_failed(attempt, error, retry_in);
     attempt.sleep_unless_stopping(retry_in).await?;
@@ -238,7 +238,7 @@ async fn run_in<'a>(
     mut transaction: Transaction<'_>,
     task: &TaskDefinition,
     prepared: TransactionalRun<'a>,
-) -> Step<TransactionEnd<'a>> {
+) -> AttemptStep<TransactionEnd<'a>> {
     let TransactionalRun { run, bounds, hooked, _running } = prepared;
     let timing = RunTiming::begin(&attempt.runtime.clock);
     tell_started(attempt, timing.started_at);
@@ -293,7 +293,7 @@ async fn commit<'a>(attempt: &mut Attempt<'_>, transaction: Transaction<'_>, res
 }
 
 /// Does what follows from the end of the transaction.
-async fn finish(attempt: &mut Attempt<'_>, task: &TaskDefinition, end: TransactionEnd<'_>) -> Step<Processed> {
+async fn finish(attempt: &mut Attempt<'_>, task: &TaskDefinition, end: TransactionEnd<'_>) -> AttemptStep<Processed> {
     let decision = match end {
         TransactionEnd::Interrupted => return Err(attempt.interrupted()),
         TransactionEnd::Terminated => return Err(terminate(attempt).await),

@@ -9,7 +9,7 @@ use celeriac_protocol::TaskHeaders;
 use celeriac_telemetry::events::worker::task::{TaskDelayed, UnknownTaskHeld};
 
 use crate::attempt::resend::hold_unknown;
-use crate::attempt::{Attempt, Step};
+use crate::attempt::{Attempt, AttemptStep};
 
 /// The shortest and the longest wait between two looks at a message.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Returns an unknown task to its queue, unless its grace is over. Does nothing for a broadcast,
 /// whose copy is for this worker alone.
-pub(crate) async fn hold_within_grace(attempt: &mut Attempt<'_>) -> Step<()> {
+pub(crate) async fn hold_within_grace(attempt: &mut Attempt<'_>) -> AttemptStep<()> {
     let runtime = attempt.runtime;
     if runtime.broadcasts.contains(&*attempt.received.origin.queue) {
         return Ok(());

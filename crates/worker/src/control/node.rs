@@ -30,18 +30,6 @@ pub(crate) struct ControlNode {
     pub(crate) added: Mutex<Topology>,
 }
 
-/// The parts of a [`ControlNode`].
-pub(crate) struct ControlParts {
-    pub(crate) runtime: Arc<WorkerRuntime>,
-    pub(crate) options: WorkerOptions,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) broker_url: String,
-    pub(crate) results_url: String,
-    pub(crate) settings: ShownSettings,
-    pub(crate) clock: Arc<LamportClock>,
-    pub(crate) events: Arc<EventSender>,
-}
-
 /// The configuration of a program, with masked secrets.
 #[derive(Debug, Clone, Default)]
 pub struct ShownSettings {
@@ -52,22 +40,6 @@ pub struct ShownSettings {
 }
 
 impl ControlNode {
-    pub(crate) fn new(parts: ControlParts) -> Self {
-        let ControlParts { runtime, options, shutdown, broker_url, results_url, settings, clock, events } = parts;
-        Self {
-            runtime,
-            options,
-            shutdown,
-            broker_url,
-            results_url,
-            settings,
-            clock,
-            events,
-            started: Instant::now(),
-            added: Mutex::default(),
-        }
-    }
-
     /// Returns the name of the worker.
     pub(crate) fn name(&self) -> &str {
         &self.runtime.name

@@ -80,6 +80,7 @@ impl ConsumerSet {
     /// Closes consumers that end while the worker runs.
     pub(super) async fn tend(&mut self) {
         loop {
+            while self.closing.try_join_next().is_some() {}
             match self.running.join_next().await {
                 Some(Ok(Some(consumer))) => drop(self.closing.spawn(consumer.close())),
                 Some(_) => {}
